@@ -1,0 +1,73 @@
+"""Every error that Tacit raises on purpose, as one tree.
+
+    TacitError                 one line for a person; exit code 1
+    ├── InputError             what was given cannot be used; exit code 2
+    │   ├── ConfigError        a key, a value or a file of settings
+    │   ├── DataError          interactions or items
+    │   └── ModelError         encoder weights or an adapter that does not fit
+    ├── RoundError             the federation cannot go on; exit code 1
+    │   └── QuorumLost         too few sites answered in time
+    └── PrivacyError           refused, never retried, never softened; exit code 3
+        ├── PolicyRefused      the plan asks for more than the site allows
+        ├── BudgetSpent        the round would pass the site's budget
+        ├── LedgerBroken       the record of spent privacy cannot be trusted
+        └── EgressRefused      a reply that may not leave
+
+A message names the thing, the value, the limit and the next step. It may name tensors,
+agreed sizes and configuration keys; never a user's id or data. Only the class name of an
+error crosses the wire.
+"""
+
+
+class TacitError(Exception):
+    """Root of the tree. ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+
+class InputError(TacitError):
+    """What was given cannot be used."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A setting is unknown, missing, of the wrong type or out of range."""
+
+
+class DataError(InputError):
+    """Interactions or items cannot be used; lists every class of problem at once."""
+
+
+class ModelError(InputError):
+    """Encoder weights or an adapter do not fit what was agreed."""
+
+
+class RoundError(TacitError):
+    """The federation cannot go on."""
+
+
+class QuorumLost(RoundError):
+    """Too few sites answered before the deadline."""
+
+
+class PrivacyError(TacitError):
+    """A refusal that protects users: never retried, never downgraded to a warning."""
+
+    exit_code = 3
+
+
+class PolicyRefused(PrivacyError):
+    """The plan asks for more than the site's own policy allows."""
+
+
+class BudgetSpent(PrivacyError):
+    """The round would bring the site above its privacy budget."""
+
+
+class LedgerBroken(PrivacyError):
+    """The ledger cannot be read, written or believed."""
+
+
+class EgressRefused(PrivacyError):
+    """A reply holds something that may not leave the site."""
