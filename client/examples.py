@@ -1,9 +1,7 @@
 """One user is one training example, with everything they did (DESIGN D1).
 
-A user's likes are capped. In each step a random moment of their past is chosen: the
-likes before it are the history, those after it the targets, so that training asks what
-serving will be asked. Negatives come uniformly from the public catalogue. Each user
-draws from a stream of their own: one user's example never depends on another.
+A user's likes are capped, and in each step split at random into history and targets.
+Each user draws from a stream of their own: one user's example never depends on another.
 """
 
 import hashlib
@@ -37,16 +35,16 @@ class Batch:
     """Examples of U users in fixed shapes; what is padding has weight zero.
 
     Attributes:
-        items: [U, H + M + m] catalogue positions: history, targets, negatives.
+        items: [U, H + M] catalogue positions: history, then targets.
         history: [U, H] weights of the history, each row summing to 1 (or all 0).
         targets: [U, M] weights of the targets, each row summing to 1 (or all 0).
-        negatives: [U, m] True where a negative counts.
+        coins: [U, m] uniform draws that pick each user's negatives.
     """
 
     items: Ints
     history: Floats
     targets: Floats
-    negatives: npt.NDArray[np.bool_]
+    coins: Floats
 
     def __len__(self) -> int:
         return len(self.items)
@@ -66,44 +64,38 @@ def _stream_of(user: str) -> int:
 
 
 def draw_batch(
-    examples: Sequence[UserExample], recipe: Recipe, catalogue: int, step_key: Sequence[int]
+    examples: Sequence[UserExample], recipe: Recipe, step_key: Sequence[int]
 ) -> Batch:
     """Return the batch of one step.
 
-    Guarantee: the row of a user depends on that user, ``recipe``, the catalogue's size
-    and ``step_key`` alone; adding or removing others leaves it unchanged.
+    Guarantee: the row of a user depends on that user, ``recipe`` and ``step_key`` alone;
+    adding or removing others leaves it unchanged.
 
     Args:
         examples: The users who were drawn.
-        recipe: Gives H, M, m and the data-order seed.
-        catalogue: Number of public items that negatives are drawn from.
-        step_key: Public numbers that name the step, e.g. (site, round, step).
+        recipe: Gives H, M and m.
+        step_key: Public numbers that name the step, e.g. (seed, site, round, step).
     """
     rows = [
-        _draw(example, recipe, catalogue, np.random.default_rng([*step_key, example.stream]))
+        _draw(example, recipe, np.random.default_rng([*step_key, example.stream]))
         for example in examples
     ]
-    items, history, targets, negatives = (np.stack(column) for column in zip(*rows, strict=True))
-    return Batch(items, history, targets, negatives)
+    items, history, targets, coins = (np.stack(column) for column in zip(*rows, strict=True))
+    return Batch(items, history, targets, coins)
 
 
 def _draw(
-    example: UserExample, recipe: Recipe, catalogue: int, rng: np.random.Generator
-) -> tuple[Ints, Floats, Floats, npt.NDArray[np.bool_]]:
-    """Cut one user's likes at a random moment and add negatives they are not known to like."""
-    likes = example.likes
-    moment = int(rng.integers(min(1, max(0, len(likes) - 1)), max(1, len(likes))))
-    history = likes[max(0, moment - recipe.history) : moment][::-1]
-    targets = likes[moment : moment + recipe.targets]
-    negatives = rng.integers(0, catalogue, recipe.negatives)
-    items = np.concatenate(
-        [_padded(history, recipe.history), _padded(targets, recipe.targets), negatives]
-    )
+    example: UserExample, recipe: Recipe, rng: np.random.Generator
+) -> tuple[Ints, Floats, Floats, Floats]:
+    """Split one user's likes at random; at least half of them stay history."""
+    shuffled = rng.permutation(example.likes)
+    aimed = min(recipe.targets, max(1, len(shuffled) // 2))
+    targets, history = shuffled[:aimed], shuffled[aimed : aimed + recipe.history]
     return (
-        items,
-        recency_weights(len(history), recipe.history, recipe.recency),
+        np.concatenate([_padded(history, recipe.history), _padded(targets, recipe.targets)]),
+        recency_weights(len(history), recipe.history, 0.0),
         recency_weights(len(targets), recipe.targets, 0.0),
-        ~np.isin(negatives, likes),
+        rng.random(recipe.negatives, np.float32),
     )
 
 

@@ -32,8 +32,8 @@ class FactorHead(nn.Module):
         self.biases = nn.Embedding.from_pretrained(torch.zeros(items, 1), freeze=False)
 
     def forward(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Return factors [..., f] and biases [...] of ``items``."""
-        return self.factors(items), self.biases(items).squeeze(-1)
+        """Return factors [..., f] and biases [..., 1] of ``items``."""
+        return self.factors(items), self.biases(items)
 
     def state(self) -> dict[str, Array]:
         """Return the tensors to keep at the site between rounds."""

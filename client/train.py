@@ -149,11 +149,11 @@ def add_users(
     size: int | None = None,
 ) -> None:
     """Add the clipped gradients of the drawn users, some users at a time."""
-    size = size or microbatch_size(model)
+    size, catalogue = size or microbatch_size(model), model.item_rows()
     for first in range(0, len(drawn), size):
         chunk = drawn[first : first + size]
-        batch = draw_batch(chunk, model.recipe, model.catalogue, step_key)
-        model.losses(batch, shared_rows=False).sum().backward()
+        batch = draw_batch(chunk, model.recipe, step_key)
+        model.losses(batch, catalogue, shared_rows=False).sum().backward()
         optimizer.add_users(len(chunk))
 
 
@@ -171,10 +171,11 @@ def _unprotected_steps(
     for step in range(mechanism.steps):
         drawn = poisson_draw(len(examples), mechanism.q, streams.coins)
         optimizer.zero_grad()
+        catalogue = model.item_rows()
         for first in range(0, len(drawn), PLAIN_CHUNK):
             chunk = [examples[n] for n in drawn[first : first + PLAIN_CHUNK]]
-            batch = draw_batch(chunk, model.recipe, model.catalogue, [*key, step])
-            total = model.losses(batch, shared_rows=True).sum()
+            batch = draw_batch(chunk, model.recipe, [*key, step])
+            total = model.losses(batch, catalogue, shared_rows=True).sum()
             (total / (mechanism.q * users)).backward()
         optimizer.step()
 

@@ -100,25 +100,31 @@ class Recipe:
     Attributes:
         learning_rate: Adam step for the adapter.
         head_learning_rate: Adam step for the CF head.
-        temperature: Scale of the cosine in the score.
+        temperature: Scale T of the cosine in the score.
+        cf_scale: Scale S of the CF part in the score.
         alpha: Weight of text against CF while training.
         prior_weight: Weight of the log popularity prior in the score.
         factors: Width f of the CF head's item factors.
-        history: Largest number of history items a user's vector is made of, H.
+        history: Likes that a user's vector is made of while training, H.
+        shown: Latest likes that it is made of while serving.
+        recency: Power p of the weight 1 / rank**p of these, newest first.
         targets: Items a user predicts in one step, M.
-        negatives: Items drawn uniformly from the public catalogue per user and step, m.
+        negatives: Items drawn from a user's softmax over the catalogue in one step, m.
         seed: Public seed of the head's first factors and of the data order.
     """
 
-    learning_rate: float = 0.01
-    head_learning_rate: float = 0.01
-    temperature: float = 8.0
+    learning_rate: float = 0.02
+    head_learning_rate: float = 0.03
+    temperature: float = 16.0
+    cf_scale: float = 2.0
     alpha: float = 0.5
     prior_weight: float = 1.0
     factors: int = 32
-    history: int = 20
-    targets: int = 2
-    negatives: int = 64
+    history: int = 16
+    shown: int = 50
+    recency: float = 1.0
+    targets: int = 4
+    negatives: int = 32
     seed: int = 0
 
     def faults(self) -> list[str]:
@@ -126,12 +132,12 @@ class Recipe:
         faults = [
             f"{name.replace('_', '-')}={value} must be above 0"
             for name, value in asdict(self).items()
-            if name not in {"alpha", "prior_weight", "seed"} and value <= 0
+            if name not in {"alpha", "prior_weight", "seed", "recency"} and value <= 0
         ]
         if not 0 <= self.alpha <= 1:
             faults.append(f"alpha={self.alpha} is not in [0, 1]")
-        if self.prior_weight < 0:
-            faults.append(f"prior-weight={self.prior_weight} is below 0")
+        if self.prior_weight < 0 or self.recency < 0:
+            faults.append("prior-weight and recency must not be below 0")
         return faults
 
 

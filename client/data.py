@@ -1,0 +1,233 @@
+"""A site's data in its generic form, and the only reader of raw behaviour.
+
+Nothing is half loaded: either every row is understood, or one error names every class
+of problem by count and row number, never by a user's id or value.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from client import mapping, tables
+from client.rows import Table, rated, understand, values
+from client.tables import Faults
+from shared.catalogue import Catalogue
+from shared.errors import DataError
+
+_TIE_BREAK = 2026
+_LIST = pl.List(pl.String)
+_SAVED = """\
+[interactions]
+file = "interactions.parquet"
+user = "user"
+item = "item"
+timestamp = "time"
+rating = "like"
+positive-rating = 1
+
+[items]
+file = "items.parquet"
+item = "_item"
+text = ["_text"]
+attributes = {attributes}
+list-separator = ""
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class UserHistory:
+    """Everything one user did at this site, oldest first.
+
+    Args:
+        user: The site's own identifier.
+        items: int64[n], positions in the catalogue.
+        times: int64[n], epoch seconds, or any whole number that grows.
+        likes: bool[n], whether the event was positive.
+    """
+
+    user: str
+    items: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    likes: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, UserHistory)
+            and self.user == other.user
+            and np.array_equal(self.items, other.items)
+            and np.array_equal(self.times, other.times)
+            and np.array_equal(self.likes, other.likes)
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.user)
+
+    def __repr__(self) -> str:
+        return "UserHistory(not shown)"
+
+    def events(self, which: slice | npt.NDArray[np.bool_]) -> "UserHistory":
+        """Return the same user with some of the events, in the same order."""
+        return UserHistory(
+            user=self.user,
+            items=self.items[which],
+            times=self.times[which],
+            likes=self.likes[which],
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SiteData:
+    """What one site holds: public items, and its users' histories."""
+
+    catalogue: Catalogue
+    histories: tuple[UserHistory, ...]
+
+    def __repr__(self) -> str:
+        return f"SiteData({self.catalogue!r}, histories not shown)"
+
+
+def load(folder: Path) -> SiteData:
+    """Read a site's folder: ``data.toml``, its interactions and its items.
+
+    Raises:
+        ConfigError: Naming every fault of ``data.toml``.
+        DataError: Naming every class of problem in the two tables.
+    """
+    events, items = mapping.read_mapping(folder)
+    faults = Faults(folder)
+    columns = {"user": events.user, "item": events.item, "timestamp": events.timestamp}
+    optional = {"rating": events.rating, "event": events.event}
+    columns |= {ours: name for ours, name in optional.items() if name}
+    event_rows = tables.read(folder / events.file, columns, faults)
+    text = {f"text {name}": name for name in items.text}
+    attributes = {f"attribute {name}": name for name in items.attributes}
+    fields = text | attributes
+    item_rows = tables.read(
+        folder / items.file, {"item": items.item} | fields, faults, lists=fields
+    )
+    positive = pl.lit(value=True)
+    if events.rating:
+        positive = rated(events.positive_rating)
+    elif events.event:
+        positive = pl.col("event").is_in(events.positive_events)
+    return assemble(
+        Table(items.file, _as_lists(item_rows, fields, items.list_separator)),
+        Table(events.file, event_rows),
+        text=list(text),
+        attributes={name: column for column, name in attributes.items()},
+        positive=positive,
+        faults=faults,
+    )
+
+
+def save(folder: Path, data: SiteData) -> None:
+    """Write the generic form, so that ``load(folder)`` gives an equal ``SiteData``."""
+    catalogue, histories = data.catalogue, data.histories
+    if not histories or not all(len(history) for history in histories):
+        raise DataError("a user without events cannot be written; leave the user out")
+    folder.mkdir(parents=True, exist_ok=True)
+    names = sorted(catalogue.attributes)
+    attributes = {
+        name: pl.Series(map(list, catalogue.attributes[name]), dtype=_LIST)
+        for name in names
+    }
+    pl.DataFrame(
+        {"_item": catalogue.ids, "_text": catalogue.texts} | attributes
+    ).write_parquet(folder / "items.parquet")
+    pl.DataFrame(
+        {
+            "user": [history.user for history in histories for _ in history.items],
+            "item": [catalogue.ids[i] for history in histories for i in history.items],
+            "time": np.concatenate([history.times for history in histories]),
+            "like": np.concatenate([history.likes for history in histories]),
+        }
+    ).with_columns(pl.col("like").cast(pl.Int8)).write_parquet(
+        folder / "interactions.parquet"
+    )
+    listed = json.dumps(names, ensure_ascii=False)
+    (folder / mapping.FILE).write_text(_SAVED.format(attributes=listed), "utf-8")
+
+
+def assemble(
+    items: Table,
+    events: Table,
+    *,
+    text: Sequence[str],
+    attributes: Mapping[str, str],
+    positive: pl.Expr,
+    faults: Faults,
+) -> SiteData:
+    """Check rows and build a site's data from them, or report every fault at once.
+
+    Args:
+        items: ``row``, ``item`` and lists of values.
+        events: ``row``, ``user``, ``item``, ``timestamp``; perhaps ``rating`` or
+            ``event``.
+        text: Columns of ``items`` that make an item's text, in order.
+        attributes: Attribute name to its column in ``items``.
+        positive: Which events are likes.
+        faults: What was wrong so far.
+    """
+    item_rows, event_rows = understand(items, events, text, faults)
+    faults.raise_if_any()
+    catalogue = Catalogue(
+        ids=tuple(item_rows["item"]),
+        texts=tuple(item_rows["#text"]),
+        attributes={
+            name: tuple(tuple(values) for values in item_rows[column].to_list())
+            for name, column in attributes.items()
+        },
+    )
+    return SiteData(catalogue, _histories(event_rows.with_columns(like=positive)))
+
+
+def _as_lists(
+    items: pl.DataFrame, columns: Iterable[str], separator: str
+) -> pl.DataFrame:
+    """Return ``columns`` as lists of values; Parquet may hold lists already."""
+    return items.with_columns(
+        values(column, separator)
+        if items.schema[column] == pl.String
+        else pl.col(column).fill_null([]).list.drop_nulls()
+        for column in columns
+        if column in items.columns
+    )
+
+
+def _histories(events: pl.DataFrame) -> tuple[UserHistory, ...]:
+    """Return one history per user, in order of appearance.
+
+    Events at the same second follow the SHA-256 of "user:item:2026", with the ids as
+    the file gives them: an order that no other column can lean on.
+    """
+    ties = [
+        hashlib.sha256(f"{user}:{item}:{_TIE_BREAK}".encode()).hexdigest()
+        for user, item in zip(events["user"], events["item"], strict=True)
+    ]
+    ordered = events.with_columns(
+        pl.Series("#tie", ties),
+        pl.col("row").cast(pl.Int64).min().over("user").alias("#first"),
+    ).sort("#first", "#time", "#tie")
+    items = ordered["#position"].to_numpy(writable=True)
+    times = ordered["#time"].to_numpy(writable=True)
+    likes = ordered["like"].to_numpy(writable=True)
+    starts = np.flatnonzero(np.diff(ordered["#first"].to_numpy(), prepend=-1))
+    ends = np.append(starts[1:], len(items))
+    return tuple(
+        UserHistory(
+            user=ordered["user"][start],
+            items=items[start:end],
+            times=times[start:end],
+            likes=likes[start:end],
+        )
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    )

@@ -1,0 +1,197 @@
+"""Versions of the global adapter on disk: one PEFT folder and manifest per round.
+
+A version is written whole or not at all, and is believed only while every digest in its
+manifest still holds.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.numpy
+
+from shared.adapter import check, digest
+from shared.errors import ModelError, RoundError
+from shared.protocol import Adapter, Array, RoundPlan
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+WEIGHTS = "adapter_model.safetensors"
+RULE_STATE = "rule_state.safetensors"
+LIBRARIES = ("flwr", "numpy", "safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The versions under ``root``, grown from the adapter in the folder ``start``."""
+
+    root: Path
+    start: Path
+
+    @classmethod
+    def open(cls, root: Path, start: Path) -> "Registry":
+        """Open or create the registry.
+
+        Raises:
+            ModelError: If ``start`` is not a PEFT folder with tensors to train.
+        """
+        root.mkdir(parents=True, exist_ok=True)
+        registry = cls(root, start)
+        if not _exchanged(registry.start_tensors()):
+            raise ModelError(f"{start / WEIGHTS} holds no lora_B tensor to train")
+        return registry
+
+    def start_tensors(self) -> dict[str, Array]:
+        """Return all tensors of the start adapter, the frozen ones too."""
+        try:
+            return _load(self.start / WEIGHTS)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise ModelError(f"{self.start} is not a PEFT folder: {error}") from None
+
+    def folder(self, number: int) -> Path:
+        """Return where the version of round ``number`` lies."""
+        return self.root / f"round-{number:04}"
+
+    def newest(self) -> int:
+        """Return the newest round with a version, or 0."""
+        found = (path.name.removeprefix("round-") for path in self.root.glob("round-*"))
+        return max((int(number) for number in found if number.isdigit()), default=0)
+
+    def current(self) -> tuple[int, dict[str, Array]]:
+        """Return the newest round and the exchanged tensors after it.
+
+        Raises:
+            RoundError: If the newest version is damaged.
+        """
+        number = self.newest()
+        if number == 0:
+            return 0, _exchanged(self.start_tensors())
+        self.manifest(number)
+        return number, _exchanged(_load(self.folder(number) / WEIGHTS))
+
+    def rule_state(self) -> dict[str, Array]:
+        """Return the memory of the aggregation rule after the newest round."""
+        number = self.newest()
+        return _load(self.folder(number) / RULE_STATE) if number else {}
+
+    def manifest(self, number: int) -> dict[str, Any]:
+        """Return the manifest of a version after checking every digest in it.
+
+        Raises:
+            RoundError: If anything differs from what was published.
+        """
+        folder = self.folder(number)
+        manifest: dict[str, Any] = {}
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+            fault = _fault(folder, manifest)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            fault = f"{MANIFEST} cannot be read ({type(error).__name__})"
+        if fault:
+            raise RoundError(
+                f"version {folder} is damaged: {fault}; restore the folder from a copy,"
+                f" or move it away to go on from round {number - 1}"
+            )
+        return manifest
+
+    def publish(
+        self,
+        plan: RoundPlan,
+        adapter: Adapter,
+        rule: str,
+        rule_state: Adapter,
+        received: Mapping[str, str],
+    ) -> Path:
+        """Write the version of ``plan.number`` in one step and return its folder.
+
+        Args:
+            plan: The plan that was carried out.
+            adapter: The exchanged tensors after it.
+            rule: Name of the aggregation rule.
+            rule_state: Its memory.
+            received: Site -> SHA-256 of the sealed update that it sent.
+
+        Raises:
+            RoundError: If the round does not follow the newest one.
+        """
+        check(adapter, plan.shapes)
+        number, before = self.current()
+        if plan.number != number + 1:
+            raise RoundError(f"round {plan.number} cannot follow round {number}")
+        with tempfile.TemporaryDirectory(dir=self.root, prefix=".new-") as scratch:
+            folder = Path(scratch) / "version"
+            self._write_folder(folder, adapter, rule_state)
+            manifest = {
+                "schema": SCHEMA,
+                "run": plan.run,
+                "round": plan.number,
+                "base": plan.spec.base,
+                "adapter": digest(adapter),
+                "parent": digest(before),
+                "plan": plan.digest(),
+                "rule": rule,
+                "sites": dict(received),
+                "libraries": {name: version(name) for name in LIBRARIES},
+                "files": _file_digests(folder),
+            }
+            manifest["digest"] = _digest(manifest)
+            text = json.dumps(manifest, indent=2, sort_keys=True)
+            (folder / MANIFEST).write_text(text + "\n", "utf-8")
+            return folder.replace(self.folder(plan.number))
+
+    def _write_folder(
+        self, folder: Path, adapter: Adapter, rule_state: Adapter
+    ) -> None:
+        """Write the start folder anew with ``adapter`` in place of its tensors."""
+        shutil.copytree(self.start, folder, ignore=shutil.ignore_patterns(WEIGHTS))
+        tensors = {**self.start_tensors(), **adapter}
+        safetensors.numpy.save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+        safetensors.numpy.save_file(dict(rule_state), folder / RULE_STATE)
+
+
+def _exchanged(tensors: Adapter) -> dict[str, Array]:
+    """Return what sites train: only B, as A is frozen and public (FFA-LoRA)."""
+    return {name: array for name, array in tensors.items() if ".lora_B." in name}
+
+
+def _load(path: Path) -> dict[str, Array]:
+    tensors: dict[str, Array] = safetensors.numpy.load_file(path)
+    return tensors
+
+
+def _file_digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file but the manifest, by its path in the folder."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(
+            path.read_bytes()
+        ).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / MANIFEST
+    }
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all that the manifest says, its own digest left out."""
+    said = {key: value for key, value in manifest.items() if key != "digest"}
+    line = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(line.encode()).hexdigest()
+
+
+def _fault(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """Return what differs from the manifest, or nothing."""
+    if _digest(manifest) != manifest["digest"]:
+        return f"{MANIFEST} was changed"
+    files, found = manifest["files"], _file_digests(folder)
+    names = sorted(
+        name
+        for name in files.keys() | found.keys()
+        if files.get(name) != found.get(name)
+    )
+    return f"{', '.join(names)} changed" if names else ""

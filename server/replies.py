@@ -1,0 +1,84 @@
+"""What one reply is worth: an update that fits the plan, or the name of its fault.
+
+A reply is believed only as far as it can be checked here; nothing in it is trusted.
+"""
+
+from dataclasses import dataclass
+
+from flwr.app import Message
+
+from shared.adapter import check, norm
+from shared.errors import ModelError, RoundError, TacitError
+from shared.protocol import AdapterUpdate, RoundPlan
+from shared.wire import open_refusal, open_update, size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One reply after judgement.
+
+    Attributes:
+        site: Who answers: the node's own name, or the site that it claims to be.
+        node: Flower's id of the node.
+        update: What counts, if anything does.
+        reason: Class name of what is wrong otherwise.
+        size: Bytes received.
+    """
+
+    site: str
+    node: int
+    update: AdapterUpdate | None = None
+    reason: str = ""
+    size: int = 0
+
+    @classmethod
+    def silence(cls, node: int, name: str) -> "Answer":
+        """Return what a node's silence is worth."""
+        return cls(site=_label(node, name), node=node, reason="NoAnswer")
+
+
+def judge(reply: Message, plan: RoundPlan, node: int, name: str) -> Answer:
+    """Return what ``reply`` is worth.
+
+    Args:
+        reply: From a site of ``plan``.
+        plan: What was asked.
+        node: Id of the node that was asked.
+        name: The node's name; empty in Ray's simulation, where a reply says who it is.
+    """
+    label = _label(node, name)
+    if reply.has_error():
+        return Answer(site=label, node=node, reason=f"FlowerError{reply.error.code}")
+    try:
+        refusal = open_refusal(reply.content)
+        if refusal is None:
+            update = _accepted(open_update(reply.content), plan, name)
+            weight = size(reply.content)
+            return Answer(site=update.site, node=node, update=update, size=weight)
+        site, reason = refusal
+        _check_site(site, plan, name)
+        return Answer(site=site, node=node, reason=reason)
+    except TacitError as error:
+        return Answer(site=label, node=node, reason=type(error).__name__)
+
+
+def _accepted(update: AdapterUpdate, plan: RoundPlan, name: str) -> AdapterUpdate:
+    """Return ``update`` if it answers ``plan`` and fits its limits."""
+    _check_site(update.site, plan, name)
+    followed = (update.run, update.number, update.plan)
+    if followed != (plan.run, plan.number, plan.digest()):
+        raise RoundError(f"{update.site} answers another round than {plan.number}")
+    check(update.delta, plan.shapes)
+    length = norm(update.delta)
+    if length > plan.max_norm:
+        raise ModelError(f"norm={length:.4f} is over max-norm={plan.max_norm:.4f}")
+    return update
+
+
+def _label(node: int, name: str) -> str:
+    return name or f"node-{node}"
+
+
+def _check_site(site: str, plan: RoundPlan, name: str) -> None:
+    if site not in plan.sites or name not in ("", site):
+        raise RoundError("a reply claims to come from another site")

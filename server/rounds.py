@@ -1,0 +1,194 @@
+"""The federation's loop: select, send, wait, check, aggregate, publish, tell."""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from server.aggregate import rule_state, step
+from server.registry import Registry
+from server.replies import Answer, judge
+from shared.adapter import norm, subtract
+from shared.errors import BudgetSpent, QuorumLost, RoundError
+from shared.protocol import AdapterUpdate, RoundPlan
+from shared.wire import pack_plan, sealed_bytes, size
+
+SPENT = BudgetSpent.__name__
+Nodes = Mapping[
+    int, str
+]  # Flower's node id -> name; names are empty in Ray's simulation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundReport:
+    """What one round looked like from outside; all of it is public.
+
+    Attributes:
+        number: The round.
+        seconds: From selection to publication.
+        sites_ok: Sites whose update counted, sorted.
+        refused: Site -> class name of why it did not count.
+        update_norm: Joint L2 norm of the step of the global adapter.
+        bytes_up: Site -> bytes of its update.
+        bytes_down: Bytes of the instruction that every asked site received.
+    """
+
+    number: int
+    seconds: float
+    sites_ok: tuple[str, ...]
+    refused: Mapping[str, str]
+    update_norm: float
+    bytes_up: Mapping[str, int]
+    bytes_down: int
+
+
+def run(
+    plans: Sequence[RoundPlan],
+    grid: Grid,
+    rule: Strategy,
+    registry: Registry,
+    watch: Callable[[RoundReport], None],
+) -> None:
+    """Carry out ``plans`` in order; each round ends as a version in the registry.
+
+    A site whose budget is spent is not asked again.
+
+    Raises:
+        QuorumLost: If a round has too few sites; what was published stays.
+    """
+    spent: dict[int, str] = {}
+    for plan in plans:
+        begun = time.monotonic()
+        _, adapter = registry.current()
+        nodes = select(grid, plan, spent, everyone=plan is plans[0])
+        content = pack_plan(plan, adapter)
+        answers = ask(grid, nodes, content, plan)
+        updates, faults = count(answers)
+        refused = absent(plan, nodes, spent, updates) | faults
+        require_quorum(plan, len(updates), refused)
+        after = step(rule, plan.number, adapter, updates)
+        received = {update.site: _sha256(update) for update in updates}
+        sizes = {answer.site: answer.size for answer in answers}
+        name = type(rule).__name__
+        registry.publish(plan, after, name, rule_state(rule), received)
+        watch(
+            RoundReport(
+                number=plan.number,
+                seconds=round(time.monotonic() - begun, 3),
+                sites_ok=tuple(received),
+                refused=refused,
+                update_norm=norm(subtract(after, adapter)),
+                bytes_up={site: sizes[site] for site in received},
+                bytes_down=size(content),
+            )
+        )
+        spent |= {a.node: a.site for a in answers if refused.get(a.site) == SPENT}
+
+
+def select(
+    grid: Grid, plan: RoundPlan, spent: Mapping[int, str], *, everyone: bool
+) -> Nodes:
+    """Return the nodes to ask: the plan's sites that are online and have budget left.
+
+    Waits, at most the plan's deadline, for every site or else for a quorum. No site is
+    asked, and so none is charged, when the quorum is out of reach.
+
+    Raises:
+        QuorumLost: If fewer than a quorum could answer.
+    """
+    willing = len(set(plan.sites) - set(spent.values()))
+    enough = willing if everyone else plan.quorum
+    nodes: Nodes = {}
+    for _ in ticks(plan.deadline_s if willing >= plan.quorum else 0):
+        nodes = _online(grid, plan, spent)
+        if len(nodes) >= enough:
+            break
+    require_quorum(plan, min(len(nodes), willing), absent(plan, nodes, spent))
+    return nodes
+
+
+def ask(grid: Grid, nodes: Nodes, content: RecordDict, plan: RoundPlan) -> list[Answer]:
+    """Send the instruction to each node and judge the replies of the deadline."""
+    messages = [
+        Message(content, node, "train", ttl=plan.deadline_s, group_id=str(plan.number))
+        for node in nodes
+    ]
+    sent = zip(grid.push_messages(messages), nodes, strict=True)
+    pending = {message: node for message, node in sent if message}  # "" was not taken
+    answers = []
+    for _ in ticks(plan.deadline_s):
+        for reply in grid.pull_messages(list(pending)):
+            node = pending.pop(reply.metadata.reply_to_message_id)
+            answers.append(judge(reply, plan, node, nodes[node]))
+        if not pending:
+            break
+    silent = nodes.keys() - {answer.node for answer in answers}
+    return answers + [Answer.silence(node, nodes[node]) for node in sorted(silent)]
+
+
+def count(answers: Sequence[Answer]) -> tuple[list[AdapterUpdate], dict[str, str]]:
+    """Return the updates that count, sorted by site, and why others do not.
+
+    Of a site that answers twice nothing counts: no one can say which answer is its own.
+    """
+    told = Counter(answer.site for answer in answers)
+    once = [answer for answer in answers if told[answer.site] == 1]
+    faults = {answer.site: answer.reason for answer in once if not answer.update}
+    faults |= dict.fromkeys((s for s in told if told[s] > 1), RoundError.__name__)
+    updates = [answer.update for answer in once if answer.update]
+    return sorted(updates, key=lambda update: update.site), faults
+
+
+def absent(
+    plan: RoundPlan,
+    nodes: Nodes,
+    spent: Mapping[int, str],
+    updates: Sequence[AdapterUpdate] = (),
+) -> dict[str, str]:
+    """Return why each of the plan's sites does not count that no answer names."""
+    here = {*nodes.values(), *(update.site for update in updates)}
+    why = "NotOnline" if all(nodes.values()) else "NoAnswer"
+    missing = {site: why for site in plan.sites if site not in here}
+    return missing | dict.fromkeys(spent.values(), SPENT)
+
+
+def require_quorum(plan: RoundPlan, given: int, refused: Mapping[str, str]) -> None:
+    """Raise unless ``given`` sites are enough for ``plan``."""
+    if given < plan.quorum:
+        reasons = ", ".join(f"{site}: {why}" for site, why in sorted(refused.items()))
+        raise QuorumLost(
+            f"round {plan.number}: {given} of {len(plan.sites)} sites count, quorum is"
+            f" {plan.quorum} ({reasons}); bring sites back and go on with --resume"
+        )
+
+
+def ticks(limit_s: float) -> Iterator[None]:
+    """Yield now and again until ``limit_s`` is over: quickly at first."""
+    until, pause = time.monotonic() + limit_s, 0.01
+    yield
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, 1.0)
+        yield
+
+
+def _online(grid: Grid, plan: RoundPlan, spent: Mapping[int, str]) -> Nodes:
+    """Return the plan's nodes by name; all nodes if none is named."""
+    names = {node.node_id: node.name for node in grid.get_nodes()}
+    named = any(names.values())
+    return {
+        node: name
+        for node, name in sorted(names.items())
+        if (name in plan.sites or not named)
+        and node not in spent
+        and name not in spent.values()
+    }
+
+
+def _sha256(update: AdapterUpdate) -> str:
+    return hashlib.sha256(sealed_bytes(update)).hexdigest()

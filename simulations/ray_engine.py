@@ -1,0 +1,201 @@
+"""The same apps under Flower's simulation runtime, which spreads sites over Ray actors.
+
+``flwr run`` leaves a SuperLink behind and exits 0 even if the run failed, so the truth
+is read from ``flwr list`` and the SuperLink is stopped here, by its port.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from server.settings import defaults
+from shared.config import Scalar
+from shared.errors import ConfigError, RoundError
+
+PACKAGES = ("server", "client", "shared")
+_LOG_LINES = 30
+_QUIET = {
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+_PYPROJECT = """\
+[project]
+name = "tacit"
+version = "0.1.0"
+license = "Apache-2.0"
+dependencies = []
+[tool.flwr.app]
+publisher = "tacit"
+[tool.flwr.app.components]
+serverapp = "server.app:app"
+clientapp = "client.app:app"
+[tool.flwr.app.config]
+"""
+
+
+def installed_packages() -> list[Path]:
+    """Return the folders of our packages, in a checkout or in an installed wheel."""
+    specs = [find_spec(name) for name in PACKAGES]
+    return [
+        Path(place)
+        for spec in specs
+        if spec is not None
+        for place in spec.submodule_search_locations or ()
+    ]
+
+
+def build_app(
+    folder: Path,
+    run_config: Mapping[str, Scalar],
+    packages: Sequence[Path] | None = None,
+) -> Path:
+    """Write an app folder that ``flwr run`` takes, and return it.
+
+    Args:
+        folder: Must not exist yet.
+        run_config: What differs from ``server.settings.defaults``.
+        packages: Folders to copy; the installed ``PACKAGES`` by default.
+
+    Raises:
+        ConfigError: If a key of ``run_config`` is unknown.
+    """
+    known = defaults()
+    unknown = sorted(run_config.keys() - known.keys())
+    if unknown:
+        raise ConfigError(f"unknown run-config keys: {', '.join(unknown)}")
+    folder.mkdir(parents=True)
+    for package in installed_packages() if packages is None else packages:
+        bytecode = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(package, folder / package.name, ignore=bytecode)
+    values = {**known, **run_config}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    (folder / "pyproject.toml").write_text(
+        _PYPROJECT + "\n".join(lines) + "\n", "utf-8"
+    )
+    return folder
+
+
+def run_by_flower(
+    app_folder: Path, *, nodes: int, sites_folder: Path, flwr_home: Path, port: int
+) -> None:
+    """Run the app on ``nodes`` virtual nodes and wait until it has finished.
+
+    Args:
+        app_folder: Made by ``build_app``.
+        nodes: One for each site; node i finds partition-id i in its node config.
+        sites_folder: Where the client app finds the files of its site; it reads the
+            path from ``TACIT_SITES``.
+        flwr_home: Flower's own state and logs; one for each run at a time.
+        port: A free port for the SuperLink, which is stopped in the end.
+
+    Raises:
+        RoundError: If the run did not complete, with the last lines of its log.
+    """
+    options = f"num-supernodes={nodes} client-resources-num-cpus=1"
+    flwr_home.mkdir(parents=True, exist_ok=True)
+    call = [
+        "run",
+        str(app_folder.resolve()),
+        "--stream",
+        "--federation-config",
+        options,
+    ]
+    environment = _environment(sites_folder, flwr_home, port)
+    with _superlink_stopped(port):
+        log = _flwr(call, environment)
+        status = _status(_flwr(["list", "--format", "json"], environment))
+    if status != "finished:completed":
+        last = "\n".join(log.splitlines()[-_LOG_LINES:])
+        raise RoundError(f"Flower's run ended as {status!r}; its last lines:\n{last}")
+
+
+def _environment(sites_folder: Path, flwr_home: Path, port: int) -> dict[str, str]:
+    """Return an environment in which Flower finds its programs and calls no one."""
+    programs = str(Path(sys.executable).parent)
+    return {
+        **os.environ,
+        **_QUIET,
+        "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
+        "FLWR_HOME": str(flwr_home.resolve()),
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(port),
+        "TACIT_SITES": str(sites_folder.resolve()),
+    }
+
+
+def _flwr(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Return what Flower's command prints; its exit code says nothing."""
+    program = Path(sys.executable).with_name("flwr")
+    done = subprocess.run(  # noqa: S603 - our own program and arguments
+        [str(program), *arguments],
+        env=dict(environment),
+        cwd=environment["FLWR_HOME"],  # Ray's workers import from here before the app
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.stdout
+
+
+def _status(listing: str) -> str:
+    """Return the status of the newest run in what ``flwr list`` printed."""
+    try:
+        runs: list[dict[str, str]] = json.loads(listing)["runs"]
+        return runs[0]["status"]
+    except (ValueError, LookupError, TypeError):
+        return "unknown"
+
+
+@contextmanager
+def _superlink_stopped(port: int) -> Iterator[None]:
+    """Stop whatever listens on ``port`` at the end, and all of its children.
+
+    Raises:
+        ConfigError: If something listens there already.
+    """
+    if _listeners(port):
+        raise ConfigError(f"port {port} is taken; choose a free one")
+    try:
+        yield
+    finally:
+        family = [p for parent in _listeners(port) for p in _family(parent)]
+        _signal(family, psutil.Process.terminate)
+        _, alive = psutil.wait_procs(family, timeout=5)
+        _signal(alive, psutil.Process.kill)
+
+
+def _signal(
+    processes: Iterable[psutil.Process], end: Callable[[psutil.Process], None]
+) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            end(process)
+
+
+def _listeners(port: int) -> list[psutil.Process]:
+    """Return our processes that listen on ``port``."""
+    return [process for process in psutil.process_iter() if _listens(process, port)]
+
+
+def _listens(process: psutil.Process, port: int) -> bool:
+    try:
+        sockets = process.net_connections("tcp")
+    except psutil.Error:  # gone, or another user's
+        return False
+    return any(s.status == psutil.CONN_LISTEN and s.laddr.port == port for s in sockets)
+
+
+def _family(parent: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return [parent, *parent.children(recursive=True)]
+    return []

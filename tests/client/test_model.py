@@ -1,0 +1,102 @@
+"""The hybrid score and its loss, against slow and obvious versions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from client.examples import UserExample, draw_batch
+from client.model import HybridModel
+from tests.factories import tiny_model, users
+
+KEY = [3]
+
+
+def softmax_gradient(model: HybridModel, user: UserExample) -> torch.Tensor:
+    """The oracle: cross-entropy over every item, all of them encoded with gradients."""
+    batch = draw_batch([user], model.recipe, KEY)
+    every = model._rows_of(np.arange(model.catalogue)[None], shared_rows=False)[0]
+    past = every[torch.from_numpy(batch.items[:, : model.recipe.history])]
+    mine = model._users(torch.from_numpy(batch.history), past, model.recipe.alpha)[0]
+    log_chance = torch.log_softmax(every @ mine + model._prior, 0)
+    aims = torch.from_numpy(batch.targets[0])
+    targets = torch.from_numpy(batch.items[0, model.recipe.history :])
+    model.zero_grad()
+    (-(aims * log_chance[targets]).sum()).backward()
+    return torch.cat([p.grad.reshape(-1) for p in model.trained.parameters() if p.grad is not None])
+
+
+def test_the_loss_has_the_gradient_of_a_softmax_over_the_whole_catalogue(tmp_path: Path) -> None:
+    """Unbiased: with many draws of the items' side the two gradients meet."""
+    model, user = tiny_model(tmp_path, negatives=40_000, factors=4), users(1)[0]
+    wanted = softmax_gradient(model, user)
+    model.zero_grad()
+    batch = draw_batch([user], model.recipe, KEY)
+
+    model.losses(batch, model.item_rows(), shared_rows=True).sum().backward()
+
+    got = torch.cat([p.grad.reshape(-1) for p in model.trained.parameters() if p.grad is not None])
+    assert (got - wanted).norm() < 0.03 * wanted.norm()
+
+
+def test_negatives_are_drawn_as_often_as_the_softmax_says_held_out_items_too(
+    tmp_path: Path,
+) -> None:
+    """No leak: nothing about a test event steers who is pushed down."""
+    model, user = tiny_model(tmp_path, negatives=50_000), users(1)[0]
+    batch, rows = draw_batch([user], model.recipe, KEY), model.item_rows()
+
+    drawn, _ = model._softmax(batch, torch.from_numpy(batch.history), rows)
+
+    past = rows[torch.from_numpy(batch.items[:, : model.recipe.history])]
+    mine = model._users(torch.from_numpy(batch.history), past, model.recipe.alpha)
+    chance = torch.softmax(mine @ rows.T + model._prior, 1)[0].numpy()
+    counts = np.bincount(drawn[0].numpy(), minlength=model.catalogue) / 50_000
+    assert np.abs(counts - chance).max() < 5 * np.sqrt(chance.max() / 50_000)
+    assert (counts[chance > 1e-3] > 0).all()
+    assert len(user.likes) < (chance > 1e-3).sum()
+
+
+def test_a_score_is_alpha_text_plus_the_rest_cf_plus_prior(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path)
+    history = np.array([4, 9, 2])
+    rows = model.item_rows().numpy()
+    vectors, factors, biases = rows[:, :32], rows[:, 32:-1], rows[:, -1]
+    weights = np.array([1, 1 / 2, 1 / 3]) / (11 / 6)
+    taste = weights @ vectors[history]
+    text = vectors @ taste / np.linalg.norm(taste)
+    cf = factors @ (weights @ factors[history]) + biases
+    wanted = 0.3 * model.recipe.temperature * text + 0.7 * model.recipe.cf_scale * cf
+
+    got = model.score([history], alpha=0.3)[0]
+
+    assert got == pytest.approx(wanted + np.linspace(0, 1, 30), abs=1e-4)
+
+
+def test_users_of_any_history_length_are_scored_together(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path)
+    histories = [np.zeros(0, np.int64), np.array([3]), np.arange(12)]
+
+    together = model.score(histories, alpha=0.5)
+
+    alone = [model.score([history], alpha=0.5)[0] for history in histories]
+    assert together == pytest.approx(np.stack(alone), abs=1e-5)
+    assert together[0] == pytest.approx(model.score([histories[0]], 0.5)[0])
+
+
+def test_a_user_without_history_is_served_by_prior_and_bias(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path)
+
+    got = model.score([np.zeros(0, np.int64)], alpha=0.5)[0]
+
+    assert np.argmax(got) == 29
+
+
+def test_a_user_without_likes_teaches_nothing(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path)
+    batch = draw_batch([UserExample(1, np.zeros(0, np.int64))], model.recipe, KEY)
+
+    model.losses(batch, model.item_rows(), shared_rows=False).sum().backward()
+
+    assert all(not p.grad.any() for p in model.trained.parameters() if p.grad is not None)

@@ -1,0 +1,204 @@
+"""Versions that are whole or not there, and believed only while they verify."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from server.registry import Registry
+from shared.adapter import digest
+from shared.errors import ModelError, RoundError
+from tests.standin import A, B, a_plan, tensor, write_start
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry.open(tmp_path / "registry", write_start(tmp_path / "start", 5))
+
+
+def publish(registry: Registry, number: int, value: float) -> Path:
+    state = {"m/x": tensor(value)}
+    plan = a_plan(number)
+    return registry.publish(plan, {B: tensor(value)}, "FedAdam", state, {"a": "ab12"})
+
+
+def test_an_empty_registry_starts_with_the_trained_tensors_of_the_start(
+    registry: Registry,
+) -> None:
+    number, adapter = registry.current()
+
+    assert number == 0
+    assert digest(adapter) == digest({B: tensor(5)})
+    assert registry.rule_state() == {}
+
+
+def test_the_newest_version_is_current(registry: Registry) -> None:
+    publish(registry, 1, 1)
+    publish(registry, 2, 2)
+
+    number, adapter = registry.current()
+
+    assert number == 2
+    assert digest(adapter) == digest({B: tensor(2)})
+    assert digest(registry.rule_state()) == digest({"m/x": tensor(2)})
+
+
+def test_a_version_is_a_peft_folder_with_all_that_the_start_held(
+    registry: Registry,
+) -> None:
+    folder = publish(registry, 1, 1)
+
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert files == {
+        "1_Pooling/config.json",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "manifest.json",
+        "rule_state.safetensors",
+    }
+
+
+def test_frozen_tensors_are_carried_along_unchanged(registry: Registry) -> None:
+    folder = publish(registry, 1, 1)
+
+    tensors = safetensors.numpy.load_file(folder / "adapter_model.safetensors")
+    assert tensors.keys() == {A, B}
+    assert digest({A: tensors[A]}) == digest({A: np.ones((2, 4), np.float32)})
+
+
+def test_the_manifest_says_where_a_version_comes_from(registry: Registry) -> None:
+    publish(registry, 1, 1)
+    publish(registry, 2, 2)
+
+    manifest = registry.manifest(2)
+
+    assert manifest["schema"] == 1
+    assert (manifest["run"], manifest["round"]) == ("rehearsal", 2)
+    assert manifest["base"] == a_plan().spec.base
+    assert manifest["adapter"] == digest({B: tensor(2)})
+    assert manifest["parent"] == digest({B: tensor(1)})
+    assert manifest["plan"] == a_plan(2).digest()
+    assert manifest["rule"] == "FedAdam"
+    assert manifest["sites"] == {"a": "ab12"}
+    assert manifest["libraries"].keys() == {"flwr", "numpy", "safetensors"}
+
+
+def change_weights(folder: Path) -> None:
+    path = folder / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\1")
+
+
+def cut_rule_state(folder: Path) -> None:
+    path = folder / "rule_state.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def lose_config(folder: Path) -> None:
+    (folder / "adapter_config.json").unlink()
+
+
+def add_file(folder: Path) -> None:
+    (folder / "modeling.py").write_text("import os", "utf-8")
+
+
+def lose_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+def garble_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{", "utf-8")
+
+
+def empty_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text("[]", "utf-8")
+
+
+def rewrite_manifest(folder: Path) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(manifest | {"sites": {}}), "utf-8")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        change_weights,
+        cut_rule_state,
+        lose_config,
+        add_file,
+        lose_manifest,
+        garble_manifest,
+        empty_manifest,
+        rewrite_manifest,
+    ],
+)
+def test_a_damaged_version_is_not_believed(
+    registry: Registry, damage: Callable[[Path], None]
+) -> None:
+    publish(registry, 1, 1)
+    damage(publish(registry, 2, 2))
+
+    with pytest.raises(RoundError, match=r"damaged.*go on from round 1") as caught:
+        registry.current()
+
+    assert str(registry.folder(2)) in str(caught.value)
+
+
+def test_the_remedy_works(registry: Registry, tmp_path: Path) -> None:
+    publish(registry, 1, 1)
+    lose_config(publish(registry, 2, 2))
+
+    registry.folder(2).rename(tmp_path / "away")
+
+    assert registry.current()[0] == 1
+
+
+def test_a_crash_while_writing_leaves_nothing(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(registry, 1, 1)
+
+    def crash(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(OSError, match="disk full"):
+        publish(registry, 2, 2)
+
+    assert [path.name for path in registry.root.iterdir()] == ["round-0001"]
+    assert registry.current()[0] == 1
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_rounds_are_published_in_order(registry: Registry, number: int) -> None:
+    publish(registry, 1, 1)
+
+    with pytest.raises(RoundError, match=f"round {number} cannot follow round 1"):
+        publish(registry, number, 2)
+
+
+def test_an_adapter_that_does_not_fit_the_plan_is_not_published(
+    registry: Registry,
+) -> None:
+    bad = {B: np.full((3, 2), np.nan, np.float32)}
+
+    with pytest.raises(ModelError, match="not finite"):
+        registry.publish(a_plan(), bad, "FedAvg", {}, {})
+
+    assert registry.newest() == 0
+
+
+def test_a_start_without_an_adapter_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not a PEFT folder"):
+        Registry.open(tmp_path / "registry", tmp_path)
+
+
+def test_a_start_with_nothing_to_train_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "adapter_model.safetensors"
+    safetensors.numpy.save_file({A: tensor(1)}, path)
+
+    with pytest.raises(ModelError, match="no lora_B"):
+        Registry.open(tmp_path / "registry", tmp_path)

@@ -1,0 +1,362 @@
+"""The loop among honest and dishonest sites."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Array as SentArray
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.proto.node_pb2 import NodeInfo
+
+from server.aggregate import make_rule
+from server.registry import Registry
+from server.rounds import RoundReport, run, ticks
+from shared.errors import QuorumLost
+from shared.protocol import Adapter, AdapterUpdate, RoundPlan
+from shared.wire import pack_plan, pack_refusal, pack_update, sealed_bytes, size
+from simulations.grid import LocalGrid
+from tests.standin import (
+    B,
+    Behaviour,
+    a_client,
+    a_plan,
+    an_update,
+    node_configs,
+    tensor,
+    write_start,
+)
+
+VALUES = {"a": 1.0, "b": 3.0, "c": 5.0}
+
+
+@dataclass
+class World:
+    """A registry to fill and the reports of its rounds."""
+
+    registry: Registry
+    reports: list[RoundReport] = field(default_factory=list)
+
+    def run(self, grid: LocalGrid, plans: Sequence[RoundPlan] | None = None) -> None:
+        rule = make_rule("fedavg")
+        run(plans or [a_plan()], grid, rule, self.registry, self.reports.append)
+
+    def value(self) -> float:
+        """The one value of all entries of the current adapter."""
+        _, adapter = self.registry.current()
+        assert np.unique(adapter[B]).size == 1
+        return float(adapter[B][0, 0])
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    start = write_start(tmp_path / "start")
+    return World(Registry.open(tmp_path / "registry", start))
+
+
+def a_grid(
+    app: ClientApp | None = None,
+    sites: Sequence[str] = ("a", "b", "c"),
+    *,
+    named: bool = True,
+    hold: Callable[[Message], bool] = lambda _reply: False,
+) -> LocalGrid:
+    app = app or a_client(VALUES)
+    return LocalGrid(app, node_configs(*sites), named=named, hold=hold)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_each_round_moves_the_adapter_by_the_mean(world: World, *, named: bool) -> None:
+    world.run(a_grid(named=named), [a_plan(1), a_plan(2)])
+
+    assert world.value() == pytest.approx(6)
+    assert [report.number for report in world.reports] == [1, 2]
+    assert [report.sites_ok for report in world.reports] == [("a", "b", "c")] * 2
+
+
+def test_the_report_tells_norm_and_sizes(world: World) -> None:
+    world.run(a_grid())
+
+    report = world.reports[0]
+    reply = pack_update(an_update(a_plan(), "a"))
+    assert report.update_norm == pytest.approx(3 * np.sqrt(6))
+    assert report.bytes_up == dict.fromkeys("abc", size(reply))
+    assert report.bytes_down == size(pack_plan(a_plan(), {B: tensor(0)}))
+    assert report.refused == {}
+    assert report.seconds < 0.5
+
+
+def test_the_registry_keeps_the_hash_of_every_update(world: World) -> None:
+    world.run(a_grid())
+
+    sealed = {
+        site: sealed_bytes(an_update(a_plan(), site, VALUES[site])) for site in "abc"
+    }
+    assert world.registry.manifest(1)["sites"] == {
+        site: hashlib.sha256(data).hexdigest() for site, data in sealed.items()
+    }
+
+
+def test_only_the_sites_of_the_plan_are_asked(world: World) -> None:
+    asked: list[tuple[int, str]] = []
+    grid = a_grid(a_client(VALUES, asked=asked), ("x", "c", "b", "a"))
+
+    world.run(grid)
+
+    assert sorted(asked) == [(1, "a"), (1, "b"), (1, "c")]
+
+
+def with_delta(array: object) -> Behaviour:
+    def behave(
+        _plan: RoundPlan, _adapter: Adapter, update: AdapterUpdate
+    ) -> RecordDict:
+        return pack_update(replace(update, delta={B: array}))  # type: ignore[dict-item]
+
+    return behave
+
+
+def with_(**changes: object) -> Behaviour:
+    def behave(
+        _plan: RoundPlan, _adapter: Adapter, update: AdapterUpdate
+    ) -> RecordDict:
+        return pack_update(replace(update, **changes))  # type: ignore[arg-type]
+
+    return behave
+
+
+def of_another_plan(
+    plan: RoundPlan, _adapter: Adapter, update: AdapterUpdate
+) -> RecordDict:
+    other = replace(plan, max_norm=1e9)
+    return pack_update(replace(update, plan=other.digest()))
+
+
+def in_double_precision(
+    _plan: RoundPlan, _adapter: Adapter, update: AdapterUpdate
+) -> RecordDict:
+    content = pack_update(update)
+    content.array_records["delta"][B] = SentArray(np.zeros((3, 2)))
+    return content
+
+
+def with_a_count(
+    _plan: RoundPlan, _adapter: Adapter, update: AdapterUpdate
+) -> RecordDict:
+    content = pack_update(update)
+    content["metrics"] = MetricRecord({"num-examples": 17})
+    return content
+
+
+def raising(_plan: RoundPlan, _adapter: Adapter, _update: AdapterUpdate) -> RecordDict:
+    raise ValueError("user 17")
+
+
+def refusing(_plan: RoundPlan, _adapter: Adapter, update: AdapterUpdate) -> RecordDict:
+    return pack_refusal(update.site, "PolicyRefused")
+
+
+def refusing_for_another(
+    _plan: RoundPlan, _adapter: Adapter, _update: AdapterUpdate
+) -> RecordDict:
+    return pack_refusal("a", "BudgetSpent")
+
+
+def refusing_at_length(
+    _plan: RoundPlan, _adapter: Adapter, update: AdapterUpdate
+) -> RecordDict:
+    config = ConfigRecord({"site": update.site, "reason": "user 17 objects"})
+    return RecordDict({"refusal": config})
+
+
+DISHONEST = {
+    "broadcastable shape": (with_delta(np.ones((1, 2), np.float32)), "ModelError"),
+    "other shape": (with_delta(np.ones(5, np.float32)), "ModelError"),
+    "other name": (with_(delta={"x": tensor(1)}), "ModelError"),
+    "one tensor more": (with_(delta={B: tensor(1), "x": tensor(1)}), "ModelError"),
+    "nothing": (with_(delta={}), "ModelError"),
+    "not a number": (with_delta(tensor(np.nan)), "ModelError"),
+    "infinite": (with_delta(tensor(np.inf)), "ModelError"),
+    "too long": (with_delta(tensor(50)), "ModelError"),
+    "double precision": (in_double_precision, "RoundError"),
+    "another round": (with_(number=2), "RoundError"),
+    "another run": (with_(run="other"), "RoundError"),
+    "another plan": (of_another_plan, "RoundError"),
+    "another site": (with_(site="a"), "RoundError"),
+    "no site of the plan": (with_(site="z"), "RoundError"),
+    "a count": (with_a_count, "RoundError"),
+    "an exception": (raising, "FlowerError2"),
+    "a refusal": (refusing, "PolicyRefused"),
+    "a refusal for another": (refusing_for_another, "RoundError"),
+    "a refusal at length": (refusing_at_length, "RoundError"),
+}
+
+
+@pytest.mark.parametrize(("behaviour", "reason"), DISHONEST.values(), ids=DISHONEST)
+def test_a_dishonest_reply_is_left_out(
+    world: World, behaviour: Behaviour, reason: str
+) -> None:
+    world.run(a_grid(a_client(VALUES, {"c": behaviour})))
+
+    assert world.value() == 2
+    assert world.reports[0].sites_ok == ("a", "b")
+    assert world.reports[0].refused == {"c": reason}
+
+
+def test_when_all_fail_the_quorum_is_lost(world: World) -> None:
+    client = a_client(VALUES, {"a": raising, "b": refusing, "c": with_(number=9)})
+
+    with pytest.raises(QuorumLost) as caught:
+        world.run(a_grid(client))
+
+    assert str(caught.value) == (
+        "round 1: 0 of 3 sites count, quorum is 2 (a: FlowerError2, b: PolicyRefused,"
+        " c: RoundError); bring sites back and go on with --resume"
+    )
+    assert world.registry.newest() == 0
+
+
+def test_what_a_site_says_in_an_exception_goes_no_further(world: World) -> None:
+    client = a_client(VALUES, dict.fromkeys("abc", raising))
+
+    with pytest.raises(QuorumLost) as caught:
+        world.run(a_grid(client))
+
+    assert "user 17" not in str(caught.value)
+
+
+def test_a_straggler_is_left_out_at_the_deadline(world: World) -> None:
+    plan = replace(a_plan(), deadline_s=0.05)
+    grid = a_grid(hold=lambda reply: reply.metadata.src_node_id == 3)
+
+    world.run(grid, [plan])
+
+    assert world.value() == 2
+    assert world.reports[0].refused == {"c": "NoAnswer"}
+    assert 0.05 <= world.reports[0].seconds < 0.5
+
+
+def test_a_late_reply_does_not_count_in_the_next_round(world: World) -> None:
+    held = {"now": True}
+
+    def hold(reply: Message) -> bool:
+        return held["now"] and reply.metadata.src_node_id == 3
+
+    def watch(report: RoundReport) -> None:
+        world.reports.append(report)
+        held["now"] = False
+
+    plans = [replace(a_plan(number), deadline_s=0.05) for number in (1, 2)]
+    run(plans, a_grid(hold=hold), make_rule("fedavg"), world.registry, watch)
+
+    assert [report.sites_ok for report in world.reports] == [
+        ("a", "b"),
+        ("a", "b", "c"),
+    ]
+    assert world.value() == pytest.approx(2 + 3)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_site_with_a_spent_budget_is_not_asked_again(
+    world: World, *, named: bool
+) -> None:
+    asked: list[tuple[int, str]] = []
+
+    def spent(plan: RoundPlan, _adapter: Adapter, update: AdapterUpdate) -> RecordDict:
+        refusal = pack_refusal(update.site, "BudgetSpent")
+        return refusal if plan.number == 2 else pack_update(update)
+
+    grid = a_grid(a_client(VALUES, {"c": spent}, asked), named=named)
+    world.run(grid, [a_plan(number) for number in (1, 2, 3)])
+
+    assert (2, "c") in asked
+    assert (3, "c") not in asked
+    assert [report.refused for report in world.reports[1:]] == [
+        {"c": "BudgetSpent"}
+    ] * 2
+
+
+def test_no_site_is_charged_for_a_round_that_cannot_reach_its_quorum(
+    world: World,
+) -> None:
+    asked: list[tuple[int, str]] = []
+    plan = replace(a_plan(), deadline_s=0.03)
+    grid = a_grid(a_client(VALUES, asked=asked), ["a", "x", "y"])
+
+    with pytest.raises(QuorumLost, match="b: NotOnline, c: NotOnline"):
+        world.run(grid, [plan])
+
+    assert asked == []
+
+
+def test_spent_budgets_below_the_quorum_end_the_run_at_once(world: World) -> None:
+    asked: list[tuple[int, str]] = []
+
+    def spent(_plan: RoundPlan, _adapter: Adapter, update: AdapterUpdate) -> RecordDict:
+        return pack_refusal(update.site, "BudgetSpent")
+
+    plans = [replace(a_plan(1), quorum=1), replace(a_plan(2), quorum=2)]
+    grid = a_grid(a_client(VALUES, dict.fromkeys("bc", spent), asked))
+
+    with pytest.raises(QuorumLost, match=r"round 2: 1 of 3 .*b: BudgetSpent"):
+        world.run(grid, plans)
+
+    assert len(asked) == 3
+
+
+def test_an_offline_site_is_told_apart_from_a_slow_one(world: World) -> None:
+    world.run(a_grid(sites=["a", "b"]), [replace(a_plan(), deadline_s=0.03)])
+
+    assert world.reports[0].refused == {"c": "NotOnline"}
+
+
+class SlowlyFilling(LocalGrid):
+    """One more node is online each time someone looks."""
+
+    looks = 0
+
+    def get_nodes(self) -> list[NodeInfo]:
+        self.looks += 1
+        return list(super().get_nodes())[: self.looks]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_first_round_waits_for_every_site(world: World, *, named: bool) -> None:
+    grid = SlowlyFilling(a_client(VALUES), node_configs("a", "b", "c"), named=named)
+
+    world.run(grid)
+
+    assert world.reports[0].sites_ok == ("a", "b", "c")
+
+
+def test_later_rounds_wait_for_no_more_than_a_quorum(world: World) -> None:
+    plans = [replace(a_plan(number), deadline_s=0.3) for number in (1, 2)]
+
+    world.run(a_grid(sites=["a", "b"]), plans)
+
+    first, second = world.reports
+    assert second.seconds < 0.3 <= first.seconds
+
+
+def test_of_a_site_that_answers_twice_nothing_counts(world: World) -> None:
+    plan = replace(a_plan(), quorum=1)
+    client = a_client(VALUES, {"c": with_(site="a")})
+
+    world.run(a_grid(client, named=False), [plan])
+
+    assert world.reports[0].sites_ok == ("b",)
+    assert world.reports[0].refused == {"a": "RoundError", "c": "NoAnswer"}
+    assert world.value() == 3
+
+
+def test_a_nameless_node_that_fails_is_told_by_its_number(world: World) -> None:
+    world.run(a_grid(a_client(VALUES, {"c": raising}), named=False))
+
+    assert world.reports[0].refused == {"c": "NoAnswer", "node-3": "FlowerError2"}
+
+
+def test_waiting_starts_quickly_and_ends_at_its_limit() -> None:
+    assert len(list(ticks(0))) == 1
+    assert 3 <= len(list(ticks(0.08))) <= 5

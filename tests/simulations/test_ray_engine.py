@@ -1,0 +1,150 @@
+"""Flower's simulation runtime, with stand-in clients."""
+
+import json
+import socket
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from server.settings import defaults
+from shared.config import Scalar
+from shared.errors import ConfigError, RoundError
+from simulations.ray_engine import build_app, installed_packages, run_by_flower
+from tests.standin import write_start
+
+CLIENT = """\
+import os
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from shared.protocol import AdapterUpdate
+from shared.wire import open_plan, pack_update
+
+app = ClientApp()
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    plan, adapter = open_plan(message.content)
+    number = int(context.node_config["partition-id"])
+    site = Path(os.environ["TACIT_SITES"], f"{number}.txt").read_text()
+    update = AdapterUpdate(
+        site=site, run=plan.run, number=plan.number, plan=plan.digest(),
+        delta={n: np.full_like(a, number) for n, a in adapter.items()},
+        ledger_head="",
+    )
+    return Message(pack_update(update), reply_to=message)
+"""
+
+
+def run_config(folder: Path, sites: str) -> dict[str, Scalar]:
+    return {
+        "federation.run": "by-ray",
+        "federation.out": str(folder / "out"),
+        "federation.start": str(write_start(folder / "start")),
+        "federation.sites": sites,
+        "federation.rounds": 2,
+        "federation.deadline-s": 60.0,
+        "spec.base": "0" * 64,
+    }
+
+
+def standin_app(folder: Path, config: dict[str, Scalar]) -> Path:
+    """An app of the installed server and shared, and of the client above."""
+    client = folder / "client"
+    client.mkdir()
+    (client / "__init__.py").touch()
+    (client / "app.py").write_text(CLIENT, "utf-8")
+    ours = [path for path in installed_packages() if path.name != "client"]
+    return build_app(folder / "app", config, [*ours, client])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def processes_of(flwr_home: Path) -> list[str]:
+    """Names of what still runs with this FLWR_HOME: Flower's daemons, Ray's too."""
+    names = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # gone, or another user's
+            if process.environ().get("FLWR_HOME") == str(flwr_home):
+                names.append(process.name())
+    return names
+
+
+def test_the_app_holds_our_packages_and_the_whole_run_config(tmp_path: Path) -> None:
+    app = build_app(tmp_path / "app", {"federation.rounds": 3, "recipe.alpha": 0.25})
+
+    table = tomllib.loads((app / "pyproject.toml").read_text("utf-8"))
+    assert {path.name for path in app.iterdir()} == {
+        "pyproject.toml", "server", "client", "shared",
+    }  # fmt: skip
+    assert (app / "server" / "app.py").is_file()
+    assert table["tool"]["flwr"]["app"]["components"] == {
+        "serverapp": "server.app:app",
+        "clientapp": "client.app:app",
+    }
+    config = table["tool"]["flwr"]["app"]["config"]
+    assert config["federation"]["rounds"] == 3
+    assert config["recipe"]["alpha"] == 0.25
+    assert sum(map(len, config.values())) == len(defaults())
+
+
+def test_an_unknown_key_of_the_run_config_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"federation\.round$"):
+        build_app(tmp_path / "app", {"federation.round": 3})
+
+
+def test_a_taken_port_is_refused(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        with pytest.raises(ConfigError, match=f"port {port} is taken"):
+            run_by_flower(
+                tmp_path, nodes=1, sites_folder=tmp_path, flwr_home=tmp_path, port=port
+            )
+
+
+@pytest.mark.slow
+def test_flower_runs_the_sites_on_ray_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    for number, site in enumerate("ab"):
+        (tmp_path / f"{number}.txt").write_text(site, "utf-8")
+    app = standin_app(tmp_path, run_config(tmp_path, "a,b"))
+
+    run_by_flower(
+        app,
+        nodes=2,
+        sites_folder=tmp_path,
+        flwr_home=tmp_path / "flwr",
+        port=free_port(),
+    )
+
+    lines = (tmp_path / "out" / "events.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["sites_ok"] for line in lines] == [["a", "b"]] * 2
+    assert processes_of(tmp_path / "flwr") == []
+
+
+@pytest.mark.slow
+def test_a_failed_run_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+    app = standin_app(tmp_path, run_config(tmp_path, "a,b"))  # no files of sites
+
+    with pytest.raises(RoundError, match="QuorumLost"):
+        run_by_flower(
+            app,
+            nodes=2,
+            sites_folder=tmp_path,
+            flwr_home=tmp_path / "flwr",
+            port=free_port(),
+        )
