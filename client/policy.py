@@ -36,7 +36,7 @@ class SitePolicy:
     delta: float = 1e-5
     users: int
     min_sigma: float = 0.5
-    min_prior_sigma: float = 1.0
+    min_prior_sigma: float = 0.5
     max_q: float = 0.5
     max_steps: int = 1000
     max_rank: int = 256

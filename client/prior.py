@@ -33,6 +33,18 @@ def release_popularity(
     return votes.astype(np.float32)
 
 
-def log_prior(popularity: Array) -> Array:
-    """Return log(1 + popularity), with what noise pushed below zero at zero."""
-    return np.log1p(np.maximum(popularity, 0.0)).astype(np.float32)
+def log_prior(popularity: Array, sigma: float) -> Array:
+    """Return log(1 + popularity) after the noise was shrunk out of it.
+
+    The counts are drawn towards their mean by the positive-part James-Stein factor
+    1 - n sigma^2 / |c - mean|^2 (Efron and Morris 1973): where noise drowns the counts,
+    the prior is flat. It sees released values only, so it costs no budget.
+
+    Args:
+        popularity: Released popularity, [items].
+        sigma: Standard deviation of its noise; 0 leaves exact counts as they are.
+    """
+    mean = float(popularity.mean())
+    power = float(np.square(popularity - mean).sum())
+    kept = max(0.0, 1.0 - len(popularity) * sigma**2 / max(power, 1e-12)) if sigma else 1.0
+    return np.log1p(np.maximum(mean + kept * (popularity - mean), 0.0)).astype(np.float32)

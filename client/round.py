@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from client.data import SiteData, load
 from client.egress import seal
 from client.examples import UserExample, make_examples
 from client.head import FactorHead
+from client.heap import keep_freed_memory
 from client.model import HybridModel
 from client.noise import SecretStreams, insecure_streams, secret_streams
 from client.policy import require_allowed
@@ -55,6 +57,7 @@ def answer(site: Site, plan: RoundPlan, adapter: Adapter) -> AdapterUpdate:
     Raises:
         PrivacyError: If policy, budget, ledger or door refuse.
     """
+    keep_freed_memory()
     require_allowed(plan, site.policy, site.settings.name, base_digest(site.settings.base))
     ledger = site.open_ledger()
     earlier = _sealed_earlier(site, ledger, plan)
@@ -85,26 +88,26 @@ def prepare(site: Site, plan: RoundPlan, adapter: Adapter) -> tuple[HybridModel,
     bench = workbench(site, plan.spec)
     bench.encoder.set_adapter(adapter)
     head = FactorHead(len(bench.data.catalogue), plan.recipe.factors, plan.recipe.seed)
-    earlier = site.kept(plan.run, f"head-{plan.number - 1:04}") if plan.number > 1 else None
+    earlier = site.newest_head(plan.run, plan.number - 1)
     if earlier is not None:
         head.load(earlier)
-    prior = log_prior(popularity(site, plan.run))
+    prior = popularity_prior(site, plan.run)
     model = HybridModel(
         bench.encoder, bench.activations, bench.centre, head, prior, plan.recipe
     )
     return model, bench.examples
 
 
-def popularity(site: Site, run: str) -> Array:
-    """Return the popularity that the site released for a run.
+def popularity_prior(site: Site, run: str) -> Array:
+    """Return the log prior from the popularity that the site released for a run.
 
     Raises:
         LedgerBroken: If it was never released or its file is gone.
     """
-    released = site.kept(run, "popularity")
-    if released is None:
+    kept = site.kept(run, "popularity")
+    if kept is None:
         raise LedgerBroken(f"run {run!r} has no released popularity at {site.folder}")
-    return released["popularity"]
+    return log_prior(kept["popularity"], float(kept["sigma"]))
 
 
 def workbench(site: Site, spec: AdapterSpec) -> Workbench:
@@ -187,7 +190,8 @@ def _charge_prior(site: Site, ledger: Ledger, plan: RoundPlan) -> None:
         sigma,
         _streams(site, plan, "popularity").noise,
     )
-    site.keep(plan.run, "popularity", {"popularity": released})
+    noise = {"sigma": np.float32(sigma).reshape(())}
+    site.keep(plan.run, "popularity", {"popularity": released, **noise})
 
 
 def _streams(site: Site, plan: RoundPlan, what: str) -> SecretStreams:

@@ -109,6 +109,14 @@ class Site:
         except SafetensorError:
             raise LedgerBroken(f"{path} cannot be read; restore it or start a new run") from None
 
+    def newest_head(self, run: str, before: int) -> dict[str, Array] | None:
+        """Return the head after the newest round up to ``before``, or None."""
+        for number in range(before, 0, -1):
+            head = self.kept(run, f"head-{number:04}")
+            if head is not None:
+                return head
+        return None
+
     def kept_bytes(self, run: str, name: str) -> bytes | None:
         """Return bytes stored earlier, or None."""
         path = self._path(run, name)

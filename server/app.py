@@ -1,8 +1,7 @@
 """Flower's ServerApp: run config -> plans -> rounds -> registry."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from flwr.app import Context
@@ -13,7 +12,7 @@ from server.registry import Registry
 from server.rounds import RoundReport, run
 from server.settings import Settings, read_settings
 from shared.errors import ConfigError
-from shared.protocol import RoundPlan
+from shared.protocol import Recipe, RoundPlan
 
 app = ServerApp()
 
@@ -24,8 +23,15 @@ def main(grid: Grid, context: Context) -> None:
     federate(grid, read_settings(context.run_config))
 
 
-def federate(grid: Grid, settings: Settings) -> None:
+def federate(
+    grid: Grid, settings: Settings, tell: Callable[[RoundReport], None] = lambda _: None
+) -> None:
     """Run the rounds that are missing in ``out``, one line of events for each.
+
+    Args:
+        grid: Where the sites are.
+        settings: What to run.
+        tell: Hears of each round as well, for a display.
 
     Raises:
         ConfigError: If ``out`` already holds versions that this run may not follow.
@@ -44,9 +50,9 @@ def federate(grid: Grid, settings: Settings) -> None:
     with (out / "events.jsonl").open("a", encoding="utf-8") as events:
 
         def watch(report: RoundReport) -> None:
-            line = {"event": "round", "run": task.run, **asdict(report)}
-            events.write(json.dumps(line) + "\n")
+            events.write(report.to_json() + "\n")
             events.flush()
+            tell(report)
 
         run(plans(settings, registry), grid, rule, registry, watch)
 
@@ -87,7 +93,7 @@ def plans(settings: Settings, registry: Registry) -> list[RoundPlan]:
             sites=task.names,
             spec=settings.spec,
             mechanism=settings.mechanism,
-            recipe=settings.recipe,
+            recipe=_decayed(settings, number),
             shapes={name: array.shape for name, array in adapter.items()},
             max_norm=task.max_norm,
             quorum=task.needed,
@@ -95,3 +101,14 @@ def plans(settings: Settings, registry: Registry) -> list[RoundPlan]:
         )
         for number in range(newest + 1, task.rounds + 1)
     ]
+
+
+def _decayed(settings: Settings, number: int) -> Recipe:
+    """Return the recipe of a round: its step sizes fall linearly over the run."""
+    share = 1 - (number - 1) / settings.federation.rounds
+    recipe = settings.recipe
+    return replace(
+        recipe,
+        learning_rate=recipe.learning_rate * share,
+        head_learning_rate=recipe.head_learning_rate * share,
+    )

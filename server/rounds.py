@@ -1,10 +1,12 @@
 """The federation's loop: select, send, wait, check, aggregate, publish, tell."""
 
 import hashlib
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Self
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -45,6 +47,17 @@ class RoundReport:
     update_norm: float
     bytes_up: Mapping[str, int]
     bytes_down: int
+
+    def to_json(self) -> str:
+        """Return the report as one line of ``events.jsonl``."""
+        return json.dumps({"event": "round", **asdict(self)})
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """Rebuild a report from its line."""
+        fields = json.loads(line)
+        del fields["event"]
+        return cls(**{**fields, "sites_ok": tuple(fields["sites_ok"])})
 
 
 def run(

@@ -113,6 +113,14 @@ class Settings:
     mechanism: Mechanism
     recipe: Recipe
 
+    def flat(self) -> dict[str, Scalar]:
+        """Return the settings as Flower's flat run config."""
+        return {
+            f"{group}.{key_of(field.name)}": getattr(getattr(self, group), field.name)
+            for group, kind in GROUPS.items()
+            for field in fields(kind)
+        }
+
 
 GROUPS: Mapping[str, type] = {
     "federation": Federation,

@@ -175,7 +175,7 @@ class TextEncoder:
     def _seed_a(self) -> None:
         """Draw every A uniformly in +-1/sqrt(columns), as PEFT does, from the public seed."""
         rng = np.random.default_rng(self.spec.seed)
-        state = get_peft_model_state_dict(self._model)
+        state = _adapter_state(self._model)
         start = {}
         for name in sorted(state):
             shape = tuple(state[name].shape)
@@ -190,7 +190,7 @@ class TextEncoder:
 
     def adapter(self) -> dict[str, Array]:
         """Return the trained tensors (B) as float32 arrays under PEFT's own names."""
-        state = get_peft_model_state_dict(self._model)
+        state = _adapter_state(self._model)
         return {
             name: tensor.detach().cpu().numpy().astype(np.float32)
             for name, tensor in state.items()
@@ -301,6 +301,11 @@ def _module_names(modules: str, depth: int) -> list[str]:
         "attention": ["attention.self.query", "attention.self.value"],
     }[kind]
     return [f"encoder.layer.{layer}.{name}" for layer in layers for name in inside]
+
+
+def _adapter_state(model: PeftModel) -> dict[str, Tensor]:
+    """Return A and B; told not to look for embeddings, PEFT asks no hub."""
+    return cast("dict[str, Tensor]", get_peft_model_state_dict(model, save_embedding_layers=False))
 
 
 def _bert(model: PeftModel) -> BertModel:

@@ -10,7 +10,7 @@ from client.rows import Table, rated, values
 from client.tables import TSV, Faults, Layout, read
 
 # What the encoder reads of a film, in order; "plot" may be added where there is one.
-FIELDS = ("title", "genres", "director", "actors")
+FIELDS = ("title", "genres")
 POSITIVE_RATING = 4.0
 
 # The order of the 19 flags at the end of a line of u.item.

@@ -1,0 +1,190 @@
+"""The arms of a comparison: who trains what, on the same sites and the same split.
+
+A trained arm runs the real server and client apps; ``local`` is a federation of one for
+each site. Every trained arm has site folders and ledgers of its own, because arms are
+alternatives, not steps that one site would take one after the other.
+"""
+
+import math
+import shutil
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from client.app import app
+from server.app import federate
+from server.registry import Registry
+from server.rounds import RoundReport
+from server.settings import Settings
+from shared.accounting import GaussianEvent, epsilon, noise_for
+from shared.errors import RoundError
+from shared.protocol import Adapter, AdapterSpec, Mechanism, Recipe
+from simulations.grid import LocalGrid
+from simulations.scenario import Scenario
+from simulations.world import World, write_site
+
+Watch = Callable[[RoundReport], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What an arm left on disk for one site.
+
+    Attributes:
+        name: The site.
+        folder: The site's folder, with its ledger and its head.
+        registry: Versions of the adapter that the site uses.
+        private: Whether the arm promises anything.
+    """
+
+    name: str
+    folder: Path
+    registry: Path
+    private: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all trained arms share: encoder, spec, start adapter and data folders."""
+
+    spec: AdapterSpec
+    recipe: Recipe
+    start: Path
+    data: Path
+
+
+def mechanism_for(scenario: Scenario, *, private: bool) -> Mechanism:
+    """Return q, sigma, clip and steps of every round.
+
+    The popularity release gets its share of the budget; sigma is then the smallest,
+    rounded up, that keeps release and all steps of all rounds within epsilon. Without
+    privacy both are zero.
+    """
+    if not private:
+        return scenario.mechanism(sigma=0.0, prior_sigma=0.0)
+    asked, shape = scenario.simulation, scenario.mechanism(sigma=1.0)
+    whole = noise_for(asked.epsilon, asked.delta, q=1.0, steps=1)
+    prior_sigma = math.ceil(100 * whole / math.sqrt(asked.prior_share)) / 100
+    sigma = noise_for(
+        asked.epsilon,
+        asked.delta,
+        q=shape.q,
+        steps=shape.steps * asked.rounds,
+        others=[release(prior_sigma)],
+    )
+    return scenario.mechanism(sigma=sigma, prior_sigma=prior_sigma)
+
+
+def release(prior_sigma: float) -> GaussianEvent:
+    """Return the popularity release as an event: every user, one step."""
+    return GaussianEvent(q=1.0, sigma=prior_sigma, steps=1)
+
+
+def train_together(
+    folder: Path,
+    scenario: Scenario,
+    world: World,
+    bench: Bench,
+    *,
+    private: bool,
+    names: Sequence[str],
+    resume: bool,
+    watch: Watch,
+) -> list[Trained]:
+    """Run one federation of the sites ``names`` in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sites = {
+        name: write_site(
+            folder,
+            name,
+            bench.data / name,
+            scenario=scenario,
+            users=len(data.histories),
+            private=private,
+        )
+        for name, data in zip(world.names, world.training, strict=True)
+        if name in names
+    }
+    settings = Settings(
+        federation=scenario.federation(
+            run="run",
+            out=str(folder.resolve()),
+            start=str(bench.start.resolve()),
+            sites=",".join(names),
+            rounds=scenario.simulation.rounds,
+            resume=resume,
+        ),
+        spec=bench.spec,
+        mechanism=mechanism_for(scenario, private=private),
+        recipe=bench.recipe,
+    )
+    engine = _by_ray if scenario.simulation.engine == "ray" else _in_process
+    engine(settings, sites, watch)
+    registry = folder / "registry"
+    return [Trained(name, sites[name], registry, private) for name in names]
+
+
+def _in_process(settings: Settings, sites: dict[str, Path], watch: Watch) -> None:
+    """Run server and clients in this process."""
+    nodes = {name: {"site": str(site.resolve())} for name, site in sites.items()}
+    federate(LocalGrid(app, nodes), settings, watch)
+
+
+def _by_ray(settings: Settings, sites: dict[str, Path], watch: Watch) -> None:
+    """Run the same apps under ``flwr run`` with Flower's simulation runtime."""
+    from simulations.ray_engine import build_app, run_by_flower  # noqa: PLC0415
+
+    out = Path(settings.federation.out)
+    flower = out / "flower"
+    shutil.rmtree(flower, ignore_errors=True)
+    before = len(read_rounds(out))
+    run_by_flower(
+        build_app(flower / "tacit-app", settings.flat()),
+        nodes=len(sites),
+        sites_folder=out.resolve() / "sites",
+        flwr_home=flower / "home",
+        port=_free_port(),
+    )
+    for report in read_rounds(out)[before:]:
+        watch(report)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def read_rounds(out: Path) -> list[RoundReport]:
+    """Return the rounds that a server recorded in ``out/events.jsonl``."""
+    path = out / "events.jsonl"
+    if not path.exists():
+        return []
+    return [RoundReport.from_json(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def final_adapter(trained: Trained, start: Path) -> tuple[int, Adapter]:
+    """Return the number of the newest version and its exchanged tensors."""
+    number, adapter = Registry.open(trained.registry, start).current()
+    if number == 0:
+        raise RoundError(f"{trained.registry} holds no version: the arm did not finish a round")
+    return number, adapter
+
+
+def newest_version(trained: Trained, start: Path) -> Path:
+    """Return the PEFT folder of the newest version."""
+    registry = Registry.open(trained.registry, start)
+    return registry.folder(registry.newest())
+
+
+def describe(scenario: Scenario, *, private: bool) -> dict[str, float]:
+    """Return the mechanism of every round as plain numbers."""
+    return asdict(mechanism_for(scenario, private=private))
+
+
+def epsilon_after(scenario: Scenario, rounds: int) -> float:
+    """Return the epsilon of a site that took part in the first ``rounds`` rounds."""
+    mechanism = mechanism_for(scenario, private=True)
+    steps = GaussianEvent(q=mechanism.q, sigma=mechanism.sigma, steps=mechanism.steps * rounds)
+    return epsilon([release(mechanism.prior_sigma), steps], scenario.simulation.delta)

@@ -1,0 +1,120 @@
+"""``tacit simulate``: parse, run, show progress, print."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from server.rounds import RoundReport
+    from simulations.run import Tell
+    from simulations.scenario import Scenario
+
+app = typer.Typer(no_args_is_help=False)
+
+
+@app.command()
+def simulate(  # noqa: PLR0913  # one parameter for each option of the command
+    scenario: Annotated[Path | None, typer.Argument(help="A scenario file (TOML).")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data set folder; default: generated.")] = None,
+    sites: Annotated[int | None, typer.Option(help="Number of sites.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of each trained arm.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Budget of each site.")] = None,
+    delta: Annotated[float | None, typer.Option(help="Target delta.")] = None,
+    partition: Annotated[str | None, typer.Option(help="iid, size, taste or domain.")] = None,
+    engine: Annotated[str | None, typer.Option(help="inprocess or ray.")] = None,
+    arms: Annotated[
+        str | None,
+        typer.Option(help="Of popularity,text,local,federated,federated-no-dp."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of data, partition and order.")] = None,
+    no_dp: Annotated[
+        bool, typer.Option("--no-dp", help="Train without clip and noise: NOT PRIVATE.")
+    ] = False,  # noqa: FBT002
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,  # noqa: FBT002
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,  # noqa: FBT002
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting, e.g. recipe.factors=16.")
+    ] = None,
+) -> None:
+    """Train a federation on this machine and compare arms on held-out events.
+
+    Every run leaves a folder: report.json, events.jsonl, config.toml, the adapter as a
+    PEFT folder, and each site with its ledger.
+    """
+    from simulations.report import show  # noqa: PLC0415  # torch, only when there is work
+    from simulations.run import simulate as run_simulation  # noqa: PLC0415
+    from simulations.scenario import read_scenario  # noqa: PLC0415
+
+    options = {
+        "data": str(data.resolve()) if data else None,
+        "sites": sites,
+        "rounds": rounds,
+        "epsilon": epsilon,
+        "delta": delta,
+        "partition": partition,
+        "engine": engine,
+        "arms": arms.split(",") if arms else None,
+        "seed": seed,
+        "no-dp": no_dp or None,
+    }
+    asked = read_scenario(scenario, options, sets or [])
+    folder = out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    with _progress(asked) as tell:
+        made = run_simulation(asked, folder, resume=resume, tell=tell)
+    if as_json:
+        typer.echo(json.dumps(made, indent=2))
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    show(made, Console(width=None if sys.stdout.isatty() else 118))
+    typer.echo(f"Report, ledgers and adapter: {folder}")
+
+
+@contextmanager
+def _progress(asked: "Scenario") -> "Iterator[Tell]":
+    """Show rounds, sites, time left and epsilon; plain lines where there is no terminal."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    if not sys.stderr.isatty():
+        yield lambda arm, of, told: typer.echo(_line(asked, arm, of, told), err=True)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        tasks: dict[str, object] = {}
+
+        def tell(arm: str, of: int, told: "RoundReport") -> None:
+            if arm not in tasks:
+                tasks[arm] = bar.add_task(arm, total=of, note="")
+            bar.update(tasks[arm], advance=1, note=_note(asked, arm, told))  # type: ignore[arg-type]
+
+        yield tell
+
+
+def _line(asked: "Scenario", arm: str, of: int, told: "RoundReport") -> str:
+    return f"{arm}: round {told.number} ({of} in all) {told.seconds:.1f} s, {_note(asked, arm, told)}"
+
+
+def _note(asked: "Scenario", arm: str, told: "RoundReport") -> str:
+    """Return sites and epsilon so far, from the rounds that really ran."""
+    from simulations.arms import epsilon_after  # noqa: PLC0415
+
+    refused = f", refused {sorted(set(told.refused.values()))}" if told.refused else ""
+    private = not asked.simulation.no_dp and arm != "federated-no-dp"
+    spent = f"epsilon {epsilon_after(asked, told.number):.3f}" if private else "NOT PRIVATE"
+    return f"{len(told.sites_ok)} sites, {spent}{refused}"

@@ -1,0 +1,459 @@
+"""Epsilon, against numbers from three libraries and one closed form."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared import accounting
+from shared.accounting import (
+    GaussianEvent,
+    cross_check,
+    epsilon,
+    gaussian_epsilon,
+    noise_for,
+    prv,
+    rdp,
+)
+from shared.errors import ConfigError, PrivacyError
+
+FILE = Path(__file__).parents[2].parent / "shared" / "vectors" / "epsilon_vectors.json"
+VECTORS: dict[str, Any] = json.loads(FILE.read_text("utf-8")) if FILE.exists() else {}
+DELTA = 1e-5
+
+
+def rows(*path: str) -> list[Any]:
+    """Rows of the vectors file as parameters, or one skipped parameter without it."""
+    found: Any = VECTORS
+    for key in path:
+        found = found.get(key, {})
+    absent = pytest.mark.skip(reason=f"no vectors at {FILE}")
+    return list(found) if found else [pytest.param(None, marks=absent)]
+
+
+def heavy(row: dict[str, Any]) -> bool:
+    """Whether an accountant takes longer: many steps or little noise."""
+    return bool(row["sigma"] < 2 or row["steps"] > 1000)
+
+
+def split(found: list[Any]) -> list[Any]:
+    """Mark the heavy rows as slow."""
+    return [
+        pytest.param(row, marks=pytest.mark.slow)
+        if isinstance(row, dict) and heavy(row)
+        else row
+        for row in found
+    ]
+
+
+def event(row: Any) -> GaussianEvent:
+    """An event from a row of names or from a triple."""
+    q, sigma, steps = (
+        (row["q"], row["sigma"], row["steps"]) if isinstance(row, dict) else row
+    )
+    return GaussianEvent(q=q, sigma=sigma, steps=steps)
+
+
+def within(kind: str, want: float) -> Any:
+    """The file's rule: ``|got - want| <= abs + rel * |want|``."""
+    tolerance = VECTORS["tolerance"][kind]
+    return pytest.approx(
+        want, abs=tolerance["abs"] + tolerance["rel"] * abs(want), rel=0
+    )
+
+
+def drifting(rounds: int) -> list[GaussianEvent]:
+    """Rounds whose rate and noise both rise a little."""
+    return [
+        GaussianEvent(q=0.01 + 0.0001 * i, sigma=1.0 + 0.001 * i, steps=20)
+        for i in range(rounds)
+    ]
+
+
+def test_the_vectors_are_all_there() -> None:
+    if not VECTORS:
+        pytest.skip(f"no vectors at {FILE}")
+
+    assert len(VECTORS["homogeneous"]) == 27
+    assert len(VECTORS["project_settings"]) == 10
+    assert len(VECTORS["invalid_events"]) == 13
+
+
+@pytest.mark.parametrize(
+    "row", split([*rows("homogeneous"), *rows("project_settings")])
+)
+def test_pld_equals_the_recorded_epsilon(row: dict[str, Any]) -> None:
+    assert epsilon([event(row)], row["delta"]) == within(
+        "pld_pessimistic", row["pld_pessimistic"]
+    )
+
+
+@pytest.mark.parametrize(
+    "row", split([*rows("homogeneous"), *rows("project_settings")])
+)
+def test_rdp_equals_the_recorded_epsilon_and_is_looser(row: dict[str, Any]) -> None:
+    loose = rdp([event(row)], row["delta"])
+
+    assert loose == within("opacus_rdp", row["opacus_rdp"])
+    assert loose > row["pld_pessimistic"]
+
+
+@pytest.mark.parametrize("row", split(rows("project_settings")))
+def test_prv_equals_the_recorded_epsilon_and_is_just_above(row: dict[str, Any]) -> None:
+    independent = prv([event(row)], row["delta"])
+
+    assert independent == within("opacus_prv", row["opacus_prv"])
+    assert 0.009 < independent - row["pld_pessimistic"] < 0.017
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", rows("homogeneous"))
+def test_prv_is_just_above_pld_in_every_row_it_can_do(row: dict[str, Any]) -> None:
+    if row["opacus_prv"] is None or row["opacus_prv"] > 100:
+        pytest.skip("PRV takes minutes and may answer inf (PRIVACY 3.3)")
+
+    independent = prv([event(row)], row["delta"])
+
+    assert independent == within("opacus_prv", row["opacus_prv"])
+    assert 0.009 < independent - row["pld_pessimistic"] < 0.017
+
+
+@pytest.mark.parametrize("row", split(rows("relations")))
+def test_replacing_a_user_costs_more_than_adding_one(row: dict[str, Any]) -> None:
+    add = epsilon([event(row)], row["delta"])
+    replace = epsilon([event(row)], row["delta"], "replace_one")
+
+    assert add == within("pld_pessimistic", row["add_remove"])
+    assert replace == within("pld_replace_one", row["replace_one"])
+    assert replace > add
+
+
+@pytest.mark.parametrize("row", split(rows("project_settings")))
+def test_replace_one_equals_the_recorded_epsilon(row: dict[str, Any]) -> None:
+    assert epsilon([event(row)], row["delta"], "replace_one") == within(
+        "pld_replace_one", row["pld_replace_one"]
+    )
+
+
+@pytest.mark.parametrize("row", rows("exact_gaussian", "rows"))
+def test_without_sampling_pld_meets_the_closed_form(row: dict[str, Any]) -> None:
+    mu = math.sqrt(row["steps"]) / row["sigma"]
+    every = [GaussianEvent(q=1.0, sigma=row["sigma"], steps=row["steps"])]
+
+    exact = gaussian_epsilon(mu, row["delta"])
+
+    assert exact == within("exact_gaussian", row["add_remove"])
+    assert gaussian_epsilon(2 * mu, row["delta"]) == within(
+        "exact_gaussian", row["replace_one"]
+    )
+    assert exact <= epsilon(every, row["delta"]) == within("pld_pessimistic", exact)
+
+
+@given(mu=st.floats(0.1, 20.0), tail=st.floats(2.0, 5.0))
+def test_the_closed_form_inverts_the_delta_of_balle_and_wang(
+    mu: float, tail: float
+) -> None:
+    def cdf(x: float) -> float:
+        return 0.5 * math.erfc(-x / math.sqrt(2))
+
+    eps = mu * mu / 2 + tail * mu
+    delta = cdf(mu / 2 - eps / mu) - math.exp(eps) * cdf(-mu / 2 - eps / mu)
+
+    assert gaussian_epsilon(mu, delta) == pytest.approx(eps, rel=1e-4)
+
+
+def test_a_mechanism_that_delta_covers_costs_nothing() -> None:
+    assert gaussian_epsilon(1e-6, DELTA) == 0.0
+
+
+@pytest.mark.parametrize("mu", [0.0, -1.0, math.inf, math.nan])
+def test_the_closed_form_refuses_a_mu_that_is_none(mu: float) -> None:
+    with pytest.raises(ConfigError, match="mu="):
+        gaussian_epsilon(mu, DELTA)
+
+
+@pytest.mark.parametrize("row", rows("composition"))
+def test_events_compose_to_the_recorded_epsilon(row: dict[str, Any]) -> None:
+    spent = epsilon(map(event, row["events"]), row["delta"])
+
+    assert spent == within("pld_pessimistic", row["pld_pessimistic"])
+    if "same_as" in row:
+        assert spent == epsilon(map(event, row["same_as"]), row["delta"])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, marks=pytest.mark.slow)
+        if isinstance(row, dict) and row["steps"] not in {1, 100}
+        else row
+        for row in rows("ledger_growth", "rows")
+    ],
+)
+def test_a_ledger_grows_as_recorded(row: dict[str, Any]) -> None:
+    growth = VECTORS["ledger_growth"]
+    history = [GaussianEvent(q=growth["q"], sigma=growth["sigma"], steps=row["steps"])]
+
+    assert epsilon(history, growth["delta"]) == within(
+        "pld_pessimistic", row["add_remove"]
+    )
+    assert epsilon(history, growth["delta"], "replace_one") == within(
+        "pld_replace_one", row["replace_one"]
+    )
+
+
+@pytest.mark.parametrize("row", rows("refusal"))
+def test_the_verdict_on_a_planned_event_is_as_recorded(row: dict[str, Any]) -> None:
+    after = epsilon(map(event, [*row["ledger"], row["planned"]]), row["delta"])
+
+    assert after == within("pld_pessimistic", row["eps_after"])
+    assert (after <= row["budget"]) is row["allow"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, marks=pytest.mark.slow)
+        if isinstance(row, dict) and row["rounds"] > 10
+        else row
+        for row in rows("heterogeneous", "rows")
+    ],
+)
+def test_many_kinds_of_event_compose_on_the_coarse_grid(row: dict[str, Any]) -> None:
+    history = drifting(row["rounds"])
+
+    assert epsilon(history, DELTA) == within("pld_vdi_1e3", row["pld_vdi_1e3"])
+    assert rdp(history, DELTA) == within("opacus_rdp", row["opacus_rdp"])
+
+
+def test_more_than_eight_kinds_of_event_are_reported_on_the_coarse_grid() -> None:
+    nine = [GaussianEvent(q=1.0, sigma=20.0 + i, steps=1) for i in range(9)]
+
+    assert epsilon(nine, DELTA) == epsilon(nine, DELTA, interval=1e-3)
+    assert epsilon(nine[:8], DELTA) < epsilon(nine[:8], DELTA, interval=1e-3)
+
+
+@pytest.mark.parametrize("row", rows("invalid_events"))
+def test_an_impossible_event_is_refused(row: dict[str, Any]) -> None:
+    def number(value: Any) -> Any:
+        return float(value) if value in ("NaN", "Infinity") else value
+
+    with pytest.raises(ConfigError, match="is not"):
+        GaussianEvent(
+            q=number(row["q"]), sigma=number(row["sigma"]), steps=row["steps"]
+        )
+
+
+def test_every_fault_of_an_event_is_named_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"q=True.*sigma='1'.*steps=1000001"):
+        GaussianEvent(q=True, sigma="1", steps=1_000_001)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("delta", [*rows("invalid_delta"), True, "1e-5"])
+def test_an_impossible_delta_is_refused_by_every_accountant(delta: Any) -> None:
+    wrong = math.nan if delta == "NaN" else delta
+
+    for account in (epsilon, rdp, prv):
+        with pytest.raises(ConfigError, match="delta="):
+            account([GaussianEvent(q=0.2, sigma=3.0, steps=1)], wrong)
+
+
+def test_an_unknown_relation_is_refused() -> None:
+    with pytest.raises(ConfigError, match="relation='zero_out'"):
+        epsilon([], DELTA, "zero_out")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sigma", [1e-200, 1e-6, 1e300])
+def test_an_epsilon_that_is_no_number_is_an_error(sigma: float) -> None:
+    with pytest.raises(PrivacyError, match="epsilon is inf at delta=1e-05"):
+        epsilon([GaussianEvent(q=0.2, sigma=sigma, steps=1)], DELTA)
+
+
+def test_hardly_any_noise_is_bounded_from_above_on_a_wider_grid() -> None:
+    hardly = [GaussianEvent(q=1.0, sigma=0.1, steps=10)]
+
+    exact = gaussian_epsilon(math.sqrt(10) / 0.1, DELTA)
+
+    assert exact <= epsilon(hardly, DELTA) < exact + 0.01
+
+
+def test_no_events_cost_nothing_by_any_accountant() -> None:
+    assert cross_check([], DELTA) == {"pld": 0.0, "rdp": 0.0, "prv": 0.0}
+
+
+KINDS = st.sampled_from([(0.2, 4.0), (0.05, 4.0), (1.0, 20.0), (0.2, 8.0)])
+EVENTS = st.lists(
+    st.builds(
+        lambda kind, steps: GaussianEvent(q=kind[0], sigma=kind[1], steps=steps),
+        KINDS,
+        st.integers(1, 40),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(history=EVENTS, data=st.data())
+def test_splitting_or_shuffling_events_never_changes_epsilon(
+    history: list[GaussianEvent], data: st.DataObject
+) -> None:
+    parts = [
+        GaussianEvent(q=whole.q, sigma=whole.sigma, steps=steps)
+        for whole in history
+        for cut in [data.draw(st.integers(0, whole.steps - 1))]
+        for steps in (cut, whole.steps - cut)
+        if steps
+    ]
+
+    shuffled = data.draw(st.permutations(parts))
+
+    assert epsilon(shuffled, DELTA, interval=1e-3) == epsilon(
+        history, DELTA, interval=1e-3
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(history=EVENTS, extra=EVENTS)
+def test_epsilon_never_falls_when_an_event_is_added(
+    history: list[GaussianEvent], extra: list[GaussianEvent]
+) -> None:
+    before = epsilon(history, DELTA, interval=1e-3)
+
+    assert epsilon([*history, extra[0]], DELTA, interval=1e-3) >= before - 1e-9
+
+
+def test_the_cross_check_returns_three_accounts_of_one_history() -> None:
+    accounts = cross_check([GaussianEvent(q=0.2, sigma=2.99, steps=100)], DELTA)
+
+    assert accounts["pld"] == pytest.approx(2.98928, abs=1e-3)
+    assert accounts["prv"] == pytest.approx(2.99946, abs=6e-3)
+    assert accounts["rdp"] == pytest.approx(3.26745, abs=1e-3)
+
+
+def accounts_of(monkeypatch: pytest.MonkeyPatch, **answers: float) -> None:
+    """Let accountants answer what the test says."""
+    for name, answer in answers.items():
+        monkeypatch.setattr(accounting, name, lambda *_, value=answer: value)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"epsilon": 3.0, "rdp": 2.9, "prv": 3.01},
+        {"epsilon": 3.0, "rdp": math.inf, "prv": 3.01},
+        {"epsilon": 3.0, "rdp": math.nan, "prv": 3.01},
+        {"epsilon": 3.0, "rdp": 3.3, "prv": 2.999},
+        {"epsilon": 3.0, "rdp": 3.3, "prv": 3.0231},
+    ],
+)
+def test_accountants_that_contradict_each_other_raise_the_alarm(
+    monkeypatch: pytest.MonkeyPatch, answers: dict[str, float]
+) -> None:
+    accounts_of(monkeypatch, **answers)
+
+    with pytest.raises(PrivacyError, match="accountants disagree"):
+        cross_check([], DELTA)
+
+
+@pytest.mark.parametrize(
+    ("answers", "independent"),
+    [
+        ({"epsilon": 3.0, "rdp": 3.3, "prv": 3.0229}, 3.0229),
+        ({"epsilon": 3.0, "rdp": 3.3, "prv": math.inf}, None),
+        ({"epsilon": 3.0, "rdp": 101.0, "prv": 1.0}, None),
+    ],
+)
+def test_prv_is_left_out_where_it_has_no_answer(
+    monkeypatch: pytest.MonkeyPatch, answers: dict[str, float], independent: float
+) -> None:
+    accounts_of(monkeypatch, **answers)
+
+    assert cross_check([], DELTA)["prv"] == independent
+
+
+def test_prv_is_left_out_where_it_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> float:
+        raise RuntimeError
+
+    accounts_of(monkeypatch, epsilon=3.0, rdp=3.3)
+    monkeypatch.setattr(accounting, "prv", fails)
+
+    assert cross_check([], DELTA)["prv"] is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "sigma"),
+    [
+        (1.0, 7.63),
+        (3.0, 2.99),
+        pytest.param(8.0, 1.45, marks=pytest.mark.slow),
+        (0.01, None),
+    ],
+)
+def test_noise_is_the_smallest_hundredth_that_holds(
+    limit: float, sigma: float | None
+) -> None:
+    found = noise_for(limit, DELTA, q=0.2, steps=100)
+    less = GaussianEvent(q=0.2, sigma=round(found - 0.01, 2), steps=100)
+
+    assert found == sigma or sigma is None
+    assert epsilon([GaussianEvent(q=0.2, sigma=found, steps=100)], DELTA) <= limit
+    assert epsilon([less], DELTA) > limit
+
+
+@pytest.mark.slow
+def test_noise_below_one_is_found_too() -> None:
+    found = noise_for(60.0, DELTA, q=0.2, steps=100)
+
+    assert epsilon([GaussianEvent(q=0.2, sigma=found, steps=100)], DELTA) <= 60
+    assert found < 1
+
+
+def test_noise_makes_room_for_what_is_charged_already() -> None:
+    charged = [GaussianEvent(q=1.0, sigma=13.92, steps=80)]
+
+    sigma = noise_for(3.0, DELTA, q=1.0, steps=20, others=charged)
+
+    more = GaussianEvent(q=1.0, sigma=sigma, steps=20)
+    assert 13.8 < sigma <= 13.92
+    assert epsilon([*charged, more], DELTA) <= 3.0
+
+
+def test_no_noise_holds_a_limit_that_is_passed_already() -> None:
+    charged = [GaussianEvent(q=0.2, sigma=2.99, steps=100)]
+
+    with pytest.raises(ConfigError, match=r"2\.9893 is spent.*limit 2\.5000"):
+        noise_for(2.5, DELTA, q=0.2, steps=20, others=charged)
+
+
+def test_no_noise_worth_naming_holds_a_tiny_limit() -> None:
+    with pytest.raises(ConfigError, match="no sigma up to 1e\\+06"):
+        noise_for(1e-6, 1e-9, q=0.2, steps=100)
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, math.inf, math.nan])
+def test_a_limit_that_is_no_limit_is_refused(limit: float) -> None:
+    with pytest.raises(ConfigError, match="limit="):
+        noise_for(limit, DELTA, q=0.2, steps=100)
+
+
+def test_the_accountant_is_imported_without_torch() -> None:
+    heavy = {"torch", "opacus", "flwr", "numpy"}
+    code = f"import sys, shared.ledger; print({heavy} & {{*sys.modules}})"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+    assert loaded.stdout.strip() == "set()"
