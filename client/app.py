@@ -28,7 +28,10 @@ def site_folder(context: Context) -> Path:
     named = context.node_config.get("site")
     if named is not None:
         return Path(str(named))
-    sites, number = os.environ.get("TACIT_SITES"), context.node_config.get("partition-id")
+    sites, number = (
+        os.environ.get("TACIT_SITES"),
+        context.node_config.get("partition-id"),
+    )
     if sites is None or number is None:
         raise ConfigError("node config has no 'site' and TACIT_SITES is not set")
     return sorted(p for p in Path(sites).iterdir() if p.is_dir())[int(str(number))]

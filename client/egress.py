@@ -10,7 +10,9 @@ from shared.errors import EgressRefused, TacitError
 from shared.protocol import Adapter, AdapterUpdate, RoundPlan
 
 
-def seal(delta: Adapter, plan: RoundPlan, *, site: str, ledger_head: str) -> AdapterUpdate:
+def seal(
+    delta: Adapter, plan: RoundPlan, *, site: str, ledger_head: str
+) -> AdapterUpdate:
     """Return the update that may leave, or refuse.
 
     Guarantee: an update holds the plan's tensors and nothing else of the site.
@@ -27,13 +29,19 @@ def seal(delta: Adapter, plan: RoundPlan, *, site: str, ledger_head: str) -> Ada
     try:
         check(delta, plan.shapes)
     except TacitError as error:
-        raise EgressRefused(f"update of round {plan.number} may not leave: {error}") from None
+        raise EgressRefused(
+            f"update of round {plan.number} may not leave: {error}"
+        ) from None
     length = norm(delta)
     if length > plan.max_norm:
-        raise EgressRefused(f"update norm {length:.4f} is over the plan's max-norm {plan.max_norm}")
+        raise EgressRefused(
+            f"update norm {length:.4f} is over the plan's max-norm {plan.max_norm}"
+        )
     same = [name for name, change in delta.items() if not change.any()]
     if same:
-        raise EgressRefused(f"tensors {same} did not change: training never reached them")
+        raise EgressRefused(
+            f"tensors {same} did not change: training never reached them"
+        )
     return AdapterUpdate(
         site=site,
         run=plan.run,

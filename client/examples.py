@@ -80,7 +80,9 @@ def draw_batch(
         _draw(example, recipe, np.random.default_rng([*step_key, example.stream]))
         for example in examples
     ]
-    items, history, targets, coins = (np.stack(column) for column in zip(*rows, strict=True))
+    items, history, targets, coins = (
+        np.stack(column) for column in zip(*rows, strict=True)
+    )
     return Batch(items, history, targets, coins)
 
 
@@ -92,7 +94,9 @@ def _draw(
     aimed = min(recipe.targets, max(1, len(shuffled) // 2))
     targets, history = shuffled[:aimed], shuffled[aimed : aimed + recipe.history]
     return (
-        np.concatenate([_padded(history, recipe.history), _padded(targets, recipe.targets)]),
+        np.concatenate(
+            [_padded(history, recipe.history), _padded(targets, recipe.targets)]
+        ),
         recency_weights(len(history), recipe.history, 0.0),
         recency_weights(len(targets), recipe.targets, 0.0),
         rng.random(recipe.negatives, np.float32),

@@ -28,7 +28,9 @@ class FactorHead(nn.Module):
         super().__init__()
         rng = np.random.default_rng([seed, items, factors])
         start = rng.normal(0.0, START_SCALE, (items, factors)).astype(np.float32)
-        self.factors = nn.Embedding.from_pretrained(torch.from_numpy(start), freeze=False)
+        self.factors = nn.Embedding.from_pretrained(
+            torch.from_numpy(start), freeze=False
+        )
         self.biases = nn.Embedding.from_pretrained(torch.zeros(items, 1), freeze=False)
 
     def forward(self, items: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,8 +39,13 @@ class FactorHead(nn.Module):
 
     def state(self) -> dict[str, Array]:
         """Return the tensors to keep at the site between rounds."""
-        return {name: t.detach().cpu().numpy().copy() for name, t in self.state_dict().items()}
+        return {
+            name: t.detach().cpu().numpy().copy()
+            for name, t in self.state_dict().items()
+        }
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Take over tensors kept from an earlier round."""
-        self.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in state.items()})
+        self.load_state_dict(
+            {name: torch.from_numpy(a.copy()) for name, a in state.items()}
+        )

@@ -22,6 +22,7 @@ from shared.encoder import TextEncoder
 from shared.protocol import Array, Recipe
 
 BLOCK = 1024  # items encoded at a time when all of them are
+HALF_WAY = 10.0  # likes at which the default alpha is half-way from 1 to the recipe's
 
 
 class HybridModel(nn.Module):
@@ -49,6 +50,7 @@ class HybridModel(nn.Module):
         self._prior = torch.from_numpy(prior).to(encoder.device) * recipe.prior_weight
         self.catalogue = len(prior)
         self._centre = centre
+        self._alpha = torch.tensor(recipe.alpha, device=encoder.device)
         self.trained = nn.ModuleList(
             [*encoder.trained.values(), self.head.factors, self.head.biases]
         )
@@ -78,17 +80,23 @@ class HybridModel(nn.Module):
         drawn, mean = self._softmax(batch, history, catalogue)
         items = np.concatenate([batch.items, drawn.cpu().numpy()], axis=1)
         rows = self._rows_of(items, shared_rows=shared_rows)
-        past, wanted, against = rows.split([history.shape[1], aims.shape[1], drawn.shape[1]], 1)
-        user = self._users(history, past, self.recipe.alpha)
+        past, wanted, against = rows.split(
+            [history.shape[1], aims.shape[1], drawn.shape[1]], 1
+        )
+        user = self._users(history, past, self._alpha)
         pull = ((aims.unsqueeze(1) @ wanted).squeeze(1) * user).sum(1)
         push = (mean * user).sum(1) + (against.mean(1) * user.detach()).sum(1)
         return (push - pull) * (aims.sum(1) > 0)
 
     @torch.no_grad()
-    def _softmax(self, batch: Batch, history: Tensor, catalogue: Tensor) -> tuple[Tensor, Tensor]:
+    def _softmax(
+        self, batch: Batch, history: Tensor, catalogue: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return m items drawn from each user's softmax, [U, m], and its mean row, [U, D]."""
-        past = catalogue[torch.from_numpy(batch.items[:, : history.shape[1]]).to(history.device)]
-        user = self._users(history, past, self.recipe.alpha)
+        past = catalogue[
+            torch.from_numpy(batch.items[:, : history.shape[1]]).to(history.device)
+        ]
+        user = self._users(history, past, self._alpha)
         chance = torch.softmax(user @ catalogue.T + self._prior, dim=1)
         coins = torch.from_numpy(batch.coins).to(history.device)
         drawn = torch.searchsorted(chance.cumsum(1), coins)
@@ -110,38 +118,56 @@ class HybridModel(nn.Module):
         made = self.encoder.vectors(self._activations.rows(items))
         return normalize(made - self._centre, dim=-1)
 
-    def _users(self, weights: Tensor, past: Tensor, alpha: float) -> Tensor:
-        """Return user rows [U, D] from history weights [U, H] and item rows [U, H, D]."""
+    def _users(self, weights: Tensor, past: Tensor, alpha: Tensor) -> Tensor:
+        """Return user rows [U, D] from history weights [U, H] and item rows [U, H, D].
+
+        ``alpha`` is one number, or one for each user [U, 1].
+        """
         mean = (weights.unsqueeze(1) @ past).squeeze(1)
         taste = normalize(mean[:, : self.encoder.width], dim=-1)
         likes = mean[:, self.encoder.width : -1]
         text, cf = alpha * self.recipe.temperature, (1 - alpha) * self.recipe.cf_scale
-        return torch.cat([text * taste, cf * likes, torch.full_like(mean[:, :1], cf)], dim=1)
+        one = torch.ones_like(mean[:, :1])
+        return torch.cat([text * taste, cf * likes, cf * one], dim=1)
 
     @torch.no_grad()
     def item_rows(self) -> Tensor:
         """Return the row of every item under the present parameters, [items, D]."""
         parts = np.array_split(np.arange(self.catalogue), 1 + self.catalogue // BLOCK)
         vectors = torch.cat([self._encode(part) for part in parts])
-        return torch.cat([vectors, self.head.factors.weight, self.head.biases.weight], dim=1)
+        head = self.head
+        return torch.cat([vectors, head.factors.weight, head.biases.weight], dim=1)
 
     @torch.no_grad()
-    def score(self, histories: Sequence[Ints], alpha: float) -> Array:
+    def score(self, histories: Sequence[Ints], alpha: float | None = None) -> Array:
         """Return the score of every item for each user, [users, items].
 
         Args:
             histories: Each user's likes, newest first; a user may have none.
-            alpha: Weight of text against CF, from 0 (CF alone) to 1 (text alone).
+            alpha: Weight of text against CF, from 0 (CF alone) to 1 (text alone); by
+                default ``default_alpha`` of each user's history.
         """
-        rows = self.item_rows()
-        kept = [history[: self.recipe.shown] for history in histories]
+        rows, recipe = self.item_rows(), self.recipe
+        kept = [history[: recipe.shown] for history in histories]
         width = max(1, *(len(history) for history in kept))
-        weights = np.stack([self._shown_weights(len(history), width) for history in kept])
-        places = np.stack([np.resize(history, width) if len(history) else np.zeros(width, np.int64) for history in kept])
-        user = self._users(
-            torch.from_numpy(weights).to(rows.device), rows[torch.from_numpy(places).to(rows.device)], alpha
+        weights = np.zeros((len(kept), width), np.float32)
+        places = np.zeros((len(kept), width), np.int64)
+        for row, history in enumerate(kept):
+            weights[row] = recency_weights(len(history), width, recipe.recency)
+            places[row, : len(history)] = history
+        counts = np.array([[len(history)] for history in histories], np.float32)
+        blend = default_alpha(counts, recipe.alpha) if alpha is None else alpha + 0 * counts
+        given, past, mix = (
+            torch.from_numpy(part).to(rows.device) for part in (weights, places, blend)
         )
+        user = self._users(given, rows[past], mix)
         return (user @ rows.T + self._prior).cpu().numpy()
 
-    def _shown_weights(self, count: int, width: int) -> Floats:
-        return recency_weights(count, width, self.recipe.recency)
+
+def default_alpha(likes: Floats, alpha: float) -> Floats:
+    """Return the weight of text for histories of so many ``likes``.
+
+    From 1 for no likes it falls to ``alpha``: a CF vector made of few likes is poor,
+    while one text says as much as many (DESIGN D14).
+    """
+    return np.float32(alpha + (1 - alpha) * HALF_WAY / (HALF_WAY + likes))

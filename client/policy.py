@@ -51,7 +51,9 @@ class SitePolicy:
         if self.users < 1:
             faults.append(f"users={self.users} must be at least 1")
         if not 0 < self.delta <= 1 / max(1, self.users):
-            faults.append(f"delta={self.delta} is not in (0, 1/users = {1 / max(1, self.users):.1e}]")
+            faults.append(
+                f"delta={self.delta} is not in (0, 1/users = {1 / max(1, self.users):.1e}]"
+            )
         return faults
 
     @property
@@ -72,11 +74,23 @@ def require_allowed(plan: RoundPlan, policy: SitePolicy, site: str, base: str) -
     mechanism, size = plan.mechanism, _mebibytes(plan)
     limits = [
         (site in plan.sites, f"site {site!r} is not among the plan's sites"),
-        (plan.spec.base == base, f"base digest {plan.spec.base[:16]} is not ours, {base[:16]}"),
+        (
+            plan.spec.base == base,
+            f"base digest {plan.spec.base[:16]} is not ours, {base[:16]}",
+        ),
         (mechanism.q <= policy.max_q, f"q={mechanism.q} is over {policy.max_q}"),
-        (mechanism.steps <= policy.max_steps, f"steps={mechanism.steps} is over {policy.max_steps}"),
-        (plan.spec.rank <= policy.max_rank, f"rank={plan.spec.rank} is over {policy.max_rank}"),
-        (size <= policy.max_tensor_mib, f"adapter of {size:.1f} MiB is over {policy.max_tensor_mib}"),
+        (
+            mechanism.steps <= policy.max_steps,
+            f"steps={mechanism.steps} is over {policy.max_steps}",
+        ),
+        (
+            plan.spec.rank <= policy.max_rank,
+            f"rank={plan.spec.rank} is over {policy.max_rank}",
+        ),
+        (
+            size <= policy.max_tensor_mib,
+            f"adapter of {size:.1f} MiB is over {policy.max_tensor_mib}",
+        ),
         (
             not policy.private or mechanism.sigma >= policy.min_sigma,
             f"sigma={mechanism.sigma} is under {policy.min_sigma}",
@@ -88,7 +102,9 @@ def require_allowed(plan: RoundPlan, policy: SitePolicy, site: str, base: str) -
     ]
     reasons = [reason for allowed, reason in limits if not allowed]
     if reasons:
-        raise PolicyRefused(f"round {plan.number} refused by policy: " + "; ".join(reasons))
+        raise PolicyRefused(
+            f"round {plan.number} refused by policy: " + "; ".join(reasons)
+        )
 
 
 def _mebibytes(plan: RoundPlan) -> float:

@@ -46,5 +46,9 @@ def log_prior(popularity: Array, sigma: float) -> Array:
     """
     mean = float(popularity.mean())
     power = float(np.square(popularity - mean).sum())
-    kept = max(0.0, 1.0 - len(popularity) * sigma**2 / max(power, 1e-12)) if sigma else 1.0
-    return np.log1p(np.maximum(mean + kept * (popularity - mean), 0.0)).astype(np.float32)
+    kept = (
+        max(0.0, 1.0 - len(popularity) * sigma**2 / max(power, 1e-12)) if sigma else 1.0
+    )
+    return np.log1p(np.maximum(mean + kept * (popularity - mean), 0.0)).astype(
+        np.float32
+    )

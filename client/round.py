@@ -58,13 +58,17 @@ def answer(site: Site, plan: RoundPlan, adapter: Adapter) -> AdapterUpdate:
         PrivacyError: If policy, budget, ledger or door refuse.
     """
     keep_freed_memory()
-    require_allowed(plan, site.policy, site.settings.name, base_digest(site.settings.base))
+    require_allowed(
+        plan, site.policy, site.settings.name, base_digest(site.settings.base)
+    )
     ledger = site.open_ledger()
     earlier = _sealed_earlier(site, ledger, plan)
     if earlier is not None:
         return earlier
     _charge_prior(site, ledger, plan)
-    planned = _charge(ledger, plan, "training", plan.mechanism.sigma, steps=plan.mechanism.steps)
+    planned = _charge(
+        ledger, plan, "training", plan.mechanism.sigma, steps=plan.mechanism.steps
+    )
     model, examples = prepare(site, plan, adapter)
     train_round(
         model,
@@ -79,11 +83,15 @@ def answer(site: Site, plan: RoundPlan, adapter: Adapter) -> AdapterUpdate:
     content = sealed_bytes(update)
     site.keep_bytes(plan.run, round_name(plan, "update"), content)
     site.keep(plan.run, round_name(plan, "head"), model.head.state())
-    ledger.sealed(planned, run=plan.run, number=plan.number, content=content, tensors=list(delta))
+    ledger.sealed(
+        planned, run=plan.run, number=plan.number, content=content, tensors=list(delta)
+    )
     return update
 
 
-def prepare(site: Site, plan: RoundPlan, adapter: Adapter) -> tuple[HybridModel, list[UserExample]]:
+def prepare(
+    site: Site, plan: RoundPlan, adapter: Adapter
+) -> tuple[HybridModel, list[UserExample]]:
     """Return the model as it stands before the round, and one example per user."""
     bench = workbench(site, plan.spec)
     bench.encoder.set_adapter(adapter)
@@ -128,7 +136,9 @@ def _workbench(
     encoder = open_encoder(base, spec, _device(device))
     activations = encoder.open_store(cache).open(loaded.catalogue.texts)
     centre = encoder.frozen_mean(activations)
-    return Workbench(loaded, make_examples(loaded.histories), encoder, activations, centre)
+    return Workbench(
+        loaded, make_examples(loaded.histories), encoder, activations, centre
+    )
 
 
 def _device(wanted: str) -> str:
@@ -140,7 +150,9 @@ def _device(wanted: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _sealed_earlier(site: Site, ledger: Ledger, plan: RoundPlan) -> AdapterUpdate | None:
+def _sealed_earlier(
+    site: Site, ledger: Ledger, plan: RoundPlan
+) -> AdapterUpdate | None:
     """Return the update already sealed for this round, if any.
 
     Raises:
@@ -159,7 +171,9 @@ def _sealed_earlier(site: Site, ledger: Ledger, plan: RoundPlan) -> AdapterUpdat
     return update
 
 
-def _charge(ledger: Ledger, plan: RoundPlan, what: str, sigma: float, *, steps: int) -> int:
+def _charge(
+    ledger: Ledger, plan: RoundPlan, what: str, sigma: float, *, steps: int
+) -> int:
     """Write the spend durably and return its entry's number; sigma 0 charges infinity."""
     if sigma == 0:
         return ledger.plan_unprotected(

@@ -49,7 +49,9 @@ class SiteSettings:
         """Return one sentence for each value out of range."""
         faults = []
         if not SAFE_NAME.fullmatch(self.name):
-            faults.append(f"name={self.name!r} must be letters, digits, dot, dash, underscore")
+            faults.append(
+                f"name={self.name!r} must be letters, digits, dot, dash, underscore"
+            )
         if self.device not in {"auto", "cpu", "cuda", "mps"}:
             faults.append(f"device={self.device!r} is not auto, cpu, cuda or mps")
         return faults
@@ -84,7 +86,9 @@ class Site:
 
     def keep(self, run: str, name: str, tensors: dict[str, Array]) -> None:
         """Store tensors of a run durably, all or nothing."""
-        self.keep_bytes(run, name, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
+        self.keep_bytes(
+            run, name, save({k: np.ascontiguousarray(v) for k, v in tensors.items()})
+        )
 
     def keep_bytes(self, run: str, name: str, content: bytes) -> None:
         """Store bytes of a run durably, all or nothing."""
@@ -107,7 +111,9 @@ class Site:
         try:
             return load_file(path) if path.exists() else None
         except SafetensorError:
-            raise LedgerBroken(f"{path} cannot be read; restore it or start a new run") from None
+            raise LedgerBroken(
+                f"{path} cannot be read; restore it or start a new run"
+            ) from None
 
     def newest_head(self, run: str, before: int) -> dict[str, Array] | None:
         """Return the head after the newest round up to ``before``, or None."""
@@ -124,7 +130,9 @@ class Site:
 
     def _path(self, run: str, name: str) -> Path:
         if not SAFE_NAME.fullmatch(run):
-            raise ConfigError(f"run {run!r} must be letters, digits, dot, dash, underscore")
+            raise ConfigError(
+                f"run {run!r} must be letters, digits, dot, dash, underscore"
+            )
         return self.folder / "runs" / run / f"{name}.safetensors"
 
 
@@ -143,9 +151,13 @@ def open_site(folder: Path) -> Site:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     unknown = tables.keys() - {"site", "policy"}
     if unknown:
-        raise ConfigError(f"{path}: unknown tables {sorted(unknown)}; known: site, policy")
+        raise ConfigError(
+            f"{path}: unknown tables {sorted(unknown)}; known: site, policy"
+        )
     settings = read(SiteSettings, tables.get("site", {}), f"{path} [site]")
-    return Site(folder, settings, read(SitePolicy, tables.get("policy", {}), f"{path} [policy]"))
+    return Site(
+        folder, settings, read(SitePolicy, tables.get("policy", {}), f"{path} [policy]")
+    )
 
 
 def round_name(plan: RoundPlan, what: str) -> str:

@@ -33,7 +33,11 @@ class UserOptimizer(DPOptimizer):  # type: ignore[misc]  # opacus has no types
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, mechanism: Mechanism, users: int, noise: Uniform
+        self,
+        optimizer: torch.optim.Optimizer,
+        mechanism: Mechanism,
+        users: int,
+        noise: Uniform,
     ) -> None:
         super().__init__(
             optimizer,
@@ -132,7 +136,9 @@ def private_step(
     """Give the optimiser while Opacus' hooks are on; leave nothing un-noised behind."""
     hooks = GradSampleModule(model.trained, loss_reduction="sum")
     try:
-        with warnings.catch_warnings():  # our inputs are cached, so none asks for gradients
+        with (
+            warnings.catch_warnings()
+        ):  # our inputs are cached, so none asks for gradients
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
             yield UserOptimizer(_adam(model), mechanism, users, noise)
     finally:
@@ -186,7 +192,10 @@ def _adam(model: HybridModel) -> torch.optim.Adam:
     recipe = model.recipe
     return torch.optim.Adam(
         [
-            {"params": _weights(model.encoder.trained.values()), "lr": recipe.learning_rate},
+            {
+                "params": _weights(model.encoder.trained.values()),
+                "lr": recipe.learning_rate,
+            },
             {"params": list(model.head.parameters()), "lr": recipe.head_learning_rate},
         ]
     )

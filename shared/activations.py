@@ -63,17 +63,26 @@ class ActivationStore:
         keys = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
         with self._locked():
             index = self._read_index()
-            missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in index}
+            missing = {
+                key: text
+                for key, text in zip(keys, texts, strict=True)
+                if key not in index
+            }
             if missing:
                 self._append(index, missing)
         total = max((start + length for start, length in index.values()), default=0)
         tokens = np.memmap(
-            self._folder / "tokens.f32", np.float32, mode="r", shape=(total, self._channels)
+            self._folder / "tokens.f32",
+            np.float32,
+            mode="r",
+            shape=(total, self._channels),
         )
         places = np.array([index[key] for key in keys], np.int64).reshape(-1, 2)
         return Activations(tokens, places[:, 0].copy(), places[:, 1].copy())
 
-    def _append(self, index: dict[str, tuple[int, int]], missing: dict[str, str]) -> None:
+    def _append(
+        self, index: dict[str, tuple[int, int]], missing: dict[str, str]
+    ) -> None:
         """Compute, write and then announce the rows of the missing texts."""
         end = max((start + length for start, length in index.values()), default=0)
         path = self._folder / "tokens.f32"
@@ -98,7 +107,10 @@ class ActivationStore:
         path = self._folder / "index.json"
         if not path.exists():
             return {}
-        return {key: (start, length) for key, (start, length) in json.loads(path.read_text()).items()}
+        return {
+            key: (start, length)
+            for key, (start, length) in json.loads(path.read_text()).items()
+        }
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

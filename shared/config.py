@@ -17,7 +17,6 @@ Flat = Mapping[str, object]
 T = TypeVar("T")
 
 
-
 def key_of(field_name: str) -> str:
     """Return the key in a file for a field: ``clip_norm`` is written ``clip-norm``."""
     return field_name.replace("_", "-")
@@ -46,7 +45,9 @@ def read(kind: type[T], flat: Flat, where: str) -> T:
     faults += [
         f"missing key {key!r}"
         for key, field in known.items()
-        if key not in flat and field.default is MISSING and field.default_factory is MISSING
+        if key not in flat
+        and field.default is MISSING
+        and field.default_factory is MISSING
     ]
     values = {}
     for key, field in known.items():

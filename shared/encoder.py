@@ -134,7 +134,12 @@ def _digest(model: BertModel, tokenizer: Any) -> str:
     digest = hashlib.sha256(tensor_bytes(dict(model.state_dict())))
     shape = {
         key: getattr(model.config, key)
-        for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "hidden_act")
+        for key in (
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "hidden_act",
+        )
     }
     digest.update(json.dumps([shape, sorted(tokenizer.get_vocab().items())]).encode())
     return digest.hexdigest()
@@ -158,7 +163,11 @@ class TextEncoder:
                 f"base digest {base.digest[:16]}... is not the agreed {spec.base[:16]}...: "
                 "every site must load the same encoder"
             )
-        self.spec, self.width, self.device = spec, int(base.model.config.hidden_size), device
+        self.spec, self.width, self.device = (
+            spec,
+            int(base.model.config.hidden_size),
+            device,
+        )
         self._base, self._tokenizer = base, base.tokenizer
         depth = int(base.model.config.num_hidden_layers)
         self._model = _with_lora(base.model.to(device), spec, depth)  # type: ignore[arg-type]
@@ -166,7 +175,8 @@ class TextEncoder:
         self.trained = {
             name.replace(".default.", ".").removesuffix(".weight") + ".weight": module
             for name, module in (
-                (f"{path}.weight", module) for path, module in self._model.named_modules()
+                (f"{path}.weight", module)
+                for path, module in self._model.named_modules()
             )
             if TRAINED in name and isinstance(module, nn.Linear)
         }
@@ -200,10 +210,14 @@ class TextEncoder:
     def set_adapter(self, adapter: Adapter) -> None:
         """Load trained tensors; names and shapes must be exactly those of ``shapes``."""
         check(adapter, self.shapes())
-        tensors = {name: torch.from_numpy(array.copy()) for name, array in adapter.items()}
+        tensors = {
+            name: torch.from_numpy(array.copy()) for name, array in adapter.items()
+        }
         result = set_peft_model_state_dict(self._model, tensors)
         if result.unexpected_keys:
-            raise ModelError(f"adapter has tensors PEFT does not know: {result.unexpected_keys}")
+            raise ModelError(
+                f"adapter has tensors PEFT does not know: {result.unexpected_keys}"
+            )
 
     def save(self, folder: Path) -> None:
         """Write a PEFT folder; it names the base by public name, never by local path."""
@@ -217,7 +231,14 @@ class TextEncoder:
         """Open the store of activations under the first adapted module."""
         channels = self.width + (self.spec.rank if self.spec.modules == "output" else 0)
         spec = self.spec
-        key = [spec.base, spec.modules, spec.rank, spec.seed, spec.max_tokens, "float32"]
+        key = [
+            spec.base,
+            spec.modules,
+            spec.rank,
+            spec.seed,
+            spec.max_tokens,
+            "float32",
+        ]
         return ActivationStore(folder, key, channels, self.activations)
 
     def activations(self, texts: Sequence[str]) -> Iterator[list[Array]]:
@@ -247,7 +268,9 @@ class TextEncoder:
         self.set_adapter({name: np.zeros_like(array) for name, array in kept.items()})
         every = np.arange(len(activations.starts))
         with torch.inference_mode():
-            parts = [self.vectors(activations.rows(part)).sum(0) for part in _blocks(every)]
+            parts = [
+                self.vectors(activations.rows(part)).sum(0) for part in _blocks(every)
+            ]
         self.set_adapter(kept)
         return torch.stack(parts).sum(0) / len(every)
 
@@ -283,7 +306,9 @@ def _with_lora(model: BertModel, spec: AdapterSpec, depth: int) -> PeftModel:
         bias="none",
         task_type="FEATURE_EXTRACTION",
     )
-    with warnings.catch_warnings():  # peft 0.21 reads a name that transformers 5 retires
+    with (
+        warnings.catch_warnings()
+    ):  # peft 0.21 reads a name that transformers 5 retires
         warnings.simplefilter("ignore", FutureWarning)
         peft = cast(PeftModel, get_peft_model(model, config))
     for name, parameter in peft.named_parameters():
@@ -305,7 +330,10 @@ def _module_names(modules: str, depth: int) -> list[str]:
 
 def _adapter_state(model: PeftModel) -> dict[str, Tensor]:
     """Return A and B; told not to look for embeddings, PEFT asks no hub."""
-    return cast("dict[str, Tensor]", get_peft_model_state_dict(model, save_embedding_layers=False))
+    return cast(
+        "dict[str, Tensor]",
+        get_peft_model_state_dict(model, save_embedding_layers=False),
+    )
 
 
 def _bert(model: PeftModel) -> BertModel:
@@ -353,7 +381,9 @@ class _OutputTail(nn.Module):
         del mask
         width = self._output.LayerNorm.normalized_shape[0]
         low = self._output.dense.lora_B["default"](stored[..., width:])
-        return cast(Tensor, self._output.LayerNorm(stored[..., :width] + self._scale * low))
+        return cast(
+            Tensor, self._output.LayerNorm(stored[..., :width] + self._scale * low)
+        )
 
 
 class _LayersTail(nn.Module):
@@ -385,7 +415,11 @@ class _LayersTail(nn.Module):
 
 def _make_tail(bert: BertModel, spec: AdapterSpec, depth: int) -> Any:
     """Return what runs from the stored activations to the last hidden states."""
-    return _OutputTail(bert, spec) if spec.modules == "output" else _LayersTail(bert, spec, depth)
+    return (
+        _OutputTail(bert, spec)
+        if spec.modules == "output"
+        else _LayersTail(bert, spec, depth)
+    )
 
 
 def _blocks(items: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:

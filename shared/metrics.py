@@ -24,7 +24,9 @@ def ranks(scores: npt.NDArray[np.float32], targets: Ints, seen: Sequence[Ints]) 
     rows = np.arange(len(targets))
     own = scores[rows, targets]
     ahead = (scores >= own[:, None]).sum(axis=1)
-    met = [int((scores[row, items] >= own[row]).sum()) for row, items in enumerate(seen)]
+    met = [
+        int((scores[row, items] >= own[row]).sum()) for row, items in enumerate(seen)
+    ]
     return np.asarray(ahead - np.array(met, np.int64), np.int64).reshape(-1)
 
 
@@ -34,7 +36,9 @@ def top_items(scores: npt.NDArray[np.float32], seen: Sequence[Ints], k: int) -> 
     for row, items in enumerate(seen):
         open_scores[row, items] = -np.inf
     best = np.argpartition(-open_scores, k - 1, axis=1)[:, :k]
-    order = np.argsort(-np.take_along_axis(open_scores, best, axis=1), axis=1, kind="stable")
+    order = np.argsort(
+        -np.take_along_axis(open_scores, best, axis=1), axis=1, kind="stable"
+    )
     return np.take_along_axis(best, order, axis=1)
 
 
@@ -70,5 +74,7 @@ def interval(
         rng: Draws the resamples.
     """
     drawn = [statistic(rng.integers(0, users, users)) for _ in range(DRAWS)]
-    low, high = np.percentile(drawn, [2.5, 97.5]) - np.mean(drawn) + statistic(np.arange(users))
+    low, high = (
+        np.percentile(drawn, [2.5, 97.5]) - np.mean(drawn) + statistic(np.arange(users))
+    )
     return float(low), float(high)

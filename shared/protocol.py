@@ -47,7 +47,9 @@ class AdapterSpec:
         kind, _, depth = self.modules.partition(":")
         deep = kind in {"dense", "attention"} and depth.isdigit() and int(depth) > 0
         if self.modules != "output" and not deep:
-            faults.append(f"modules={self.modules!r} is not output, dense:K or attention:K")
+            faults.append(
+                f"modules={self.modules!r} is not output, dense:K or attention:K"
+            )
         if not 1 <= self.rank <= 1024:
             faults.append(f"rank={self.rank} is not in 1..1024")
         if not 0 < self.scale <= 64:
@@ -73,7 +75,7 @@ class Mechanism:
 
     q: float = 0.2
     sigma: float = 1.5
-    clip: float = 1.0
+    clip: float = 0.3
     steps: int = 20
     prior_sigma: float = 4.0
 
@@ -83,9 +85,13 @@ class Mechanism:
         if not 0 < self.q <= 1:
             faults.append(f"q={self.q} is not in (0, 1]")
         if not (self.sigma == 0 or 0.3 <= self.sigma < 1e6):
-            faults.append(f"sigma={self.sigma} is neither 0 (not private) nor in [0.3, 1e6)")
+            faults.append(
+                f"sigma={self.sigma} is neither 0 (not private) nor in [0.3, 1e6)"
+            )
         if (self.prior_sigma == 0) != (self.sigma == 0) or self.prior_sigma < 0:
-            faults.append(f"prior-sigma={self.prior_sigma} must be 0 exactly when sigma is 0")
+            faults.append(
+                f"prior-sigma={self.prior_sigma} must be 0 exactly when sigma is 0"
+            )
         if not 0 < self.clip < 1e6:
             faults.append(f"clip={self.clip} is not in (0, 1e6)")
         if not 1 <= self.steps <= 100_000:
@@ -169,7 +175,9 @@ class RoundPlan:
 
     def to_json(self) -> str:
         """Return the plan as one canonical line: sorted keys, no spaces, no NaN."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return json.dumps(
+            asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False
+        )
 
     def digest(self) -> str:
         """Return the SHA-256 of the canonical line, as the ledger records it."""
@@ -204,19 +212,37 @@ def plan_from_json(line: str) -> RoundPlan:
     try:
         raw = json.loads(line)
         nested = {
-            name: read(kind, {k.replace("_", "-"): v for k, v in raw[name].items()}, name)
-            for name, kind in (("spec", AdapterSpec), ("mechanism", Mechanism), ("recipe", Recipe))
+            name: read(
+                kind, {k.replace("_", "-"): v for k, v in raw[name].items()}, name
+            )
+            for name, kind in (
+                ("spec", AdapterSpec),
+                ("mechanism", Mechanism),
+                ("recipe", Recipe),
+            )
         }
-        shapes = {str(name): tuple(int(n) for n in shape) for name, shape in raw["shapes"].items()}
-        plan = RoundPlan(**{**raw, **nested, "shapes": shapes, "sites": tuple(raw["sites"])})
+        shapes = {
+            str(name): tuple(int(n) for n in shape)
+            for name, shape in raw["shapes"].items()
+        }
+        plan = RoundPlan(
+            **{**raw, **nested, "shapes": shapes, "sites": tuple(raw["sites"])}
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"round plan cannot be read: {type(error).__name__}") from None
+        raise ConfigError(
+            f"round plan cannot be read: {type(error).__name__}"
+        ) from None
     return _checked(plan)
 
 
 def _checked(plan: RoundPlan) -> RoundPlan:
     """Return the plan, or raise with every value of its own that is out of range."""
-    scalars: dict[str, Any] = {"run": str, "number": int, "max_norm": float, "quorum": int}
+    scalars: dict[str, Any] = {
+        "run": str,
+        "number": int,
+        "max_norm": float,
+        "quorum": int,
+    }
     faults = [
         f"{name} is not {kind.__name__}"
         for name, kind in scalars.items()

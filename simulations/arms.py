@@ -161,14 +161,18 @@ def read_rounds(out: Path) -> list[RoundReport]:
     path = out / "events.jsonl"
     if not path.exists():
         return []
-    return [RoundReport.from_json(line) for line in path.read_text("utf-8").splitlines()]
+    return [
+        RoundReport.from_json(line) for line in path.read_text("utf-8").splitlines()
+    ]
 
 
 def final_adapter(trained: Trained, start: Path) -> tuple[int, Adapter]:
     """Return the number of the newest version and its exchanged tensors."""
     number, adapter = Registry.open(trained.registry, start).current()
     if number == 0:
-        raise RoundError(f"{trained.registry} holds no version: the arm did not finish a round")
+        raise RoundError(
+            f"{trained.registry} holds no version: the arm did not finish a round"
+        )
     return number, adapter
 
 
@@ -186,5 +190,7 @@ def describe(scenario: Scenario, *, private: bool) -> dict[str, float]:
 def epsilon_after(scenario: Scenario, rounds: int) -> float:
     """Return the epsilon of a site that took part in the first ``rounds`` rounds."""
     mechanism = mechanism_for(scenario, private=True)
-    steps = GaussianEvent(q=mechanism.q, sigma=mechanism.sigma, steps=mechanism.steps * rounds)
+    steps = GaussianEvent(
+        q=mechanism.q, sigma=mechanism.sigma, steps=mechanism.steps * rounds
+    )
     return epsilon([release(mechanism.prior_sigma), steps], scenario.simulation.delta)

@@ -13,7 +13,10 @@ from shared.errors import TacitError
 
 ROLES = {  # name: (where, one line of help)
     "simulate": ("simulations.simulate:app", "Run a whole federation on this machine."),
-    "datasets": ("simulations.datasets.cli:app", "List, fetch and verify public data sets."),
+    "datasets": (
+        "simulations.datasets.cli:app",
+        "List, fetch and verify public data sets.",
+    ),
 }
 QUIET = {  # nothing phones home, nothing is downloaded while it runs
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -62,7 +65,9 @@ root = typer.Typer(cls=Roles, no_args_is_help=True, pretty_exceptions_enable=Fal
 @root.callback()
 def tacit(
     *,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks of errors.")
+    ] = False,
 ) -> None:
     """Federated recommendations that stay private."""
     os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})

@@ -42,10 +42,15 @@ class Ranking:
     items: int
 
 
-def rank_site(score: Score, split: Split, items: int, *, which: str = "test") -> Ranking:
+def rank_site(
+    score: Score, split: Split, items: int, *, which: str = "test"
+) -> Ranking:
     """Rank every user's held-out item among all items they have not met."""
     held = [getattr(user, which) for user in split.users]
-    parts = [_rank(score, held[first : first + CHUNK]) for first in range(0, len(held), CHUNK)]
+    parts = [
+        _rank(score, held[first : first + CHUNK])
+        for first in range(0, len(held), CHUNK)
+    ]
     return Ranking(
         np.concatenate([rank for rank, _ in parts]),
         np.concatenate([top for _, top in parts]),
@@ -57,7 +62,9 @@ def _rank(score: Score, held: Sequence[HeldOut]) -> tuple[Ints, Ints]:
     scores = score([event.before.items[event.before.likes][::-1] for event in held])
     seen = [event.seen for event in held]
     targets = np.array([event.item for event in held])
-    return ranks(scores, targets, seen), top_items(scores, seen, min(CUT, scores.shape[1]))
+    return ranks(scores, targets, seen), top_items(
+        scores, seen, min(CUT, scores.shape[1])
+    )
 
 
 def popularity_scores(world: World) -> list[Score]:
@@ -83,10 +90,13 @@ def frozen_score(trained: Trained, spec: AdapterSpec, recipe: Recipe) -> Score:
     """Return the scores of the frozen encoder with the site's released popularity."""
     site = open_site(trained.folder)
     bench = workbench(site, spec)
-    zero = {name: np.zeros(shape, np.float32) for name, shape in bench.encoder.shapes().items()}
+    zero = {
+        name: np.zeros(shape, np.float32)
+        for name, shape in bench.encoder.shapes().items()
+    }
     head = FactorHead(len(bench.data.catalogue), recipe.factors, recipe.seed)
     head.load({name: np.zeros_like(array) for name, array in head.state().items()})
-    return _hybrid(trained, spec, recipe, zero, head)
+    return _hybrid(trained, spec, recipe, zero, head, alpha=recipe.alpha)
 
 
 def trained_score(
@@ -94,7 +104,9 @@ def trained_score(
 ) -> Score:
     """Return the scores of the adapter with the site's newest head and popularity."""
     site = open_site(trained.folder)
-    head = FactorHead(len(workbench(site, spec).data.catalogue), recipe.factors, recipe.seed)
+    head = FactorHead(
+        len(workbench(site, spec).data.catalogue), recipe.factors, recipe.seed
+    )
     newest = site.newest_head("run", number)
     if newest is not None:
         head.load(newest)
@@ -102,16 +114,23 @@ def trained_score(
 
 
 def _hybrid(
-    trained: Trained, spec: AdapterSpec, recipe: Recipe, adapter: Adapter, head: FactorHead
+    trained: Trained,
+    spec: AdapterSpec,
+    recipe: Recipe,
+    adapter: Adapter,
+    head: FactorHead,
+    alpha: float | None = None,
 ) -> Score:
     site = open_site(trained.folder)
     bench = workbench(site, spec)
     prior = popularity_prior(site, "run")
-    model = HybridModel(bench.encoder, bench.activations, bench.centre, head, prior, recipe)
+    model = HybridModel(
+        bench.encoder, bench.activations, bench.centre, head, prior, recipe
+    )
 
     def score(histories: Sequence[Ints]) -> Array:
         bench.encoder.set_adapter(adapter)  # sites share one encoder in this process
-        return model.score(histories, recipe.alpha)
+        return model.score(histories, alpha)
 
     return score
 
@@ -138,12 +157,17 @@ class Outcome:
 def summary(outcome: Outcome, rng: np.random.Generator) -> dict[str, dict[str, float]]:
     """Return mean, low and high (95 % bootstrap over users) of each metric."""
     rank = outcome.rank()
-    owner = np.concatenate([np.full(len(r.rank), n) for n, r in enumerate(outcome.sites.values())])
+    owner = np.concatenate(
+        [np.full(len(r.rank), n) for n, r in enumerate(outcome.sites.values())]
+    )
     tops = np.concatenate([r.top for r in outcome.sites.values()])
     sizes = [r.items for r in outcome.sites.values()]
 
     def covered(users: Ints) -> float:
-        per_site = [coverage(tops[users[owner[users] == n]], size) for n, size in enumerate(sizes)]
+        per_site = [
+            coverage(tops[users[owner[users] == n]], size)
+            for n, size in enumerate(sizes)
+        ]
         return float(np.mean(per_site))
 
     every = np.arange(len(rank))
@@ -159,7 +183,9 @@ def summary(outcome: Outcome, rng: np.random.Generator) -> dict[str, dict[str, f
     return result
 
 
-def difference(one: Outcome, other: Outcome, rng: np.random.Generator) -> dict[str, float]:
+def difference(
+    one: Outcome, other: Outcome, rng: np.random.Generator
+) -> dict[str, float]:
     """Return NDCG@10 of ``one`` minus ``other`` with a paired 95 % bootstrap interval."""
     gain = ndcg(one.rank(), CUT) - ndcg(other.rank(), CUT)
     low, high = interval(lambda users: float(gain[users].mean()), len(gain), rng)

@@ -35,7 +35,9 @@ def build(
 
     main = main_arm(stage.scenario)
     rng = np.random.default_rng([stage.scenario.simulation.seed, 2])
-    rounds = arms.read_rounds(arm_folder(stage.out, stage.scenario, main)) if main else []
+    rounds = (
+        arms.read_rounds(arm_folder(stage.out, stage.scenario, main)) if main else []
+    )
     sites = [_site_row(site, rounds) for site in trained.get(main or "", [])]
     return {
         "schema": SCHEMA,
@@ -134,7 +136,9 @@ def _privacy(
     private = bool(spent) and all(value is not None for value in spent)
     test_noise = stage.scenario.simulation.insecure_test_noise
     return {
-        "claim": "user-level DP per site" if private and not test_noise else "NOT PRIVATE",
+        "claim": "user-level DP per site"
+        if private and not test_noise
+        else "NOT PRIVATE",
         "unit": UNIT,
         "relation": "add/remove one user; the replace-one figure stands beside it",
         "accountant": "PLD upper bound (dp-accounting), composed over all ledger events",
@@ -186,7 +190,11 @@ def show(made: Mapping[str, Any], console: Console) -> None:
     worst = privacy["epsilon_max"]
     console.print(
         f"Privacy ({made['arm']}): {privacy['claim']}"
-        + ("" if worst is None else f", epsilon {worst:.3f} at delta {privacy['delta']:g}")
+        + (
+            ""
+            if worst is None
+            else f", epsilon {worst:.3f} at delta {privacy['delta']:g}"
+        )
         + f"; unit: {privacy['unit']}.",
         highlight=False,
     )
@@ -213,7 +221,16 @@ def _epsilon_label(made: Mapping[str, Any]) -> str:
 
 def _sites_table(made: Mapping[str, Any]) -> Table:
     table = Table(title=f"Sites of the arm {made['arm']}")
-    for column in ("site", "epsilon spent", "allowed", "replace-one", "rounds", "KB up", "KB down", "refused"):
+    for column in (
+        "site",
+        "epsilon spent",
+        "allowed",
+        "replace-one",
+        "rounds",
+        "KB up",
+        "KB down",
+        "refused",
+    ):
         table.add_column(column)
     for site in made["sites"]:
         spent, allowed, swapped = (

@@ -32,7 +32,9 @@ class Stage:
     tell: Tell
 
 
-def simulate(scenario: Scenario, out: Path, *, resume: bool, tell: Tell) -> dict[str, object]:
+def simulate(
+    scenario: Scenario, out: Path, *, resume: bool, tell: Tell
+) -> dict[str, object]:
     """Run the scenario in ``out`` and return its report, which is also written there.
 
     Raises:
@@ -76,7 +78,9 @@ def _claim(out: Path, scenario: Scenario, *, resume: bool) -> None:
     if config.exists() and not resume:
         raise ConfigError(f"{out} holds a run already: give --resume, or another --out")
     if config.exists() and config.read_text("utf-8") != text:
-        raise ConfigError(f"{config} differs from what is asked: resume with the same settings")
+        raise ConfigError(
+            f"{config} differs from what is asked: resume with the same settings"
+        )
     if not config.exists() and out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out} is not empty and holds no run: give another --out")
     out.mkdir(parents=True, exist_ok=True)
@@ -90,7 +94,9 @@ def _prepare(out: Path, scenario: Scenario, world: World) -> Bench:
     if not start.exists():
         write_data(data, world)
         encoder = open_encoder(scenario.simulation.base, spec, "cpu")
-        encoder.set_adapter({n: np.zeros(s, np.float32) for n, s in encoder.shapes().items()})
+        encoder.set_adapter(
+            {n: np.zeros(s, np.float32) for n, s in encoder.shapes().items()}
+        )
         encoder.save(start)
     return Bench(spec, scenario.recipe(), start, data)
 
@@ -134,10 +140,15 @@ def _outcome(stage: Stage, arm: str, trained: dict[str, list[Trained]]) -> Outco
         scores, private = evaluate.popularity_scores(world), False
     elif arm == "text":
         first = trained[main_arm(stage.scenario) or ""]
-        scores = [evaluate.frozen_score(site, bench.spec, bench.recipe) for site in first]
+        scores = [
+            evaluate.frozen_score(site, bench.spec, bench.recipe) for site in first
+        ]
         private = first[0].private
     else:
-        scores, private = [_trained_score(stage, site) for site in trained[arm]], trained[arm][0].private
+        scores, private = (
+            [_trained_score(stage, site) for site in trained[arm]],
+            trained[arm][0].private,
+        )
     rankings = {
         name: evaluate.rank_site(score, split, len(data.catalogue))
         for name, score, split, data in zip(
@@ -149,4 +160,6 @@ def _outcome(stage: Stage, arm: str, trained: dict[str, list[Trained]]) -> Outco
 
 def _trained_score(stage: Stage, site: Trained) -> Score:
     number, adapter = arms.final_adapter(site, stage.bench.start)
-    return evaluate.trained_score(site, stage.bench.spec, stage.bench.recipe, adapter, number)
+    return evaluate.trained_score(
+        site, stage.bench.spec, stage.bench.recipe, adapter, number
+    )

@@ -21,7 +21,15 @@ TABLES: Mapping[str, frozenset[str]] = {
     "mechanism": frozenset({"q", "clip", "steps"}),
     "recipe": frozenset(Recipe.__dataclass_fields__) - {"seed"},
     "federation": frozenset(
-        {"quorum", "deadline-s", "rule", "server-learning-rate", "trim", "malicious", "max-norm"}
+        {
+            "quorum",
+            "deadline-s",
+            "rule",
+            "server-learning-rate",
+            "trim",
+            "malicious",
+            "max-norm",
+        }
     ),
 }
 
@@ -78,11 +86,17 @@ class Simulation:
         ]
         faults += [
             f"{name}={value} must be at least 1"
-            for name, value in (("sites", self.sites), ("rounds", self.rounds), ("users", self.users))
+            for name, value in (
+                ("sites", self.sites),
+                ("rounds", self.rounds),
+                ("users", self.users),
+            )
             if value < 1
         ]
         if not 0 < self.epsilon < float("inf"):
-            faults.append(f"epsilon={self.epsilon} must be finite and above 0; see --no-dp")
+            faults.append(
+                f"epsilon={self.epsilon} must be finite and above 0; see --no-dp"
+            )
         if not 0 < self.prior_share < 1:
             faults.append(f"prior-share={self.prior_share} is not in (0, 1)")
         if not 0 < self.delta < 1:
@@ -125,7 +139,11 @@ class Scenario:
 
     def recipe(self) -> Recipe:
         """Return how a step learns."""
-        return read(Recipe, {"seed": self.simulation.seed, **self.overrides["recipe"]}, "[recipe]")
+        return read(
+            Recipe,
+            {"seed": self.simulation.seed, **self.overrides["recipe"]},
+            "[recipe]",
+        )
 
     def mechanism(self, **noise: float) -> Mechanism:
         """Return the mechanism; ``noise`` gives sigma, and prior-sigma where it is zero."""
@@ -158,10 +176,16 @@ def read_scenario(
     for text in sets:
         table, key, value = _assignment(text)
         tables.setdefault(table, {})[key] = value
-    faults = [f"unknown table [{name}]" for name in sorted(tables.keys() - {*TABLES, "simulation", "budgets"})]
+    faults = [
+        f"unknown table [{name}]"
+        for name in sorted(tables.keys() - {*TABLES, "simulation", "budgets"})
+    ]
     for name, known in TABLES.items():
         named = {key.replace("_", "-") for key in known}
-        faults += [f"unknown key {name}.{key}" for key in sorted(tables.get(name, {}).keys() - named)]
+        faults += [
+            f"unknown key {name}.{key}"
+            for key in sorted(tables.get(name, {}).keys() - named)
+        ]
     if faults:
         raise ConfigError("\n  ".join(["scenario:", *faults]))
     simulation = read(Simulation, own, "[simulation]")
@@ -207,7 +231,11 @@ def _assignment(text: str) -> tuple[str, str, object]:
 def _budgets(given: Mapping[str, object], sites: int) -> dict[str, float]:
     known, budgets = site_names(sites), {}
     for name, value in given.items():
-        if name not in known or type(value) not in {int, float} or not 0 < float(str(value)):
+        if (
+            name not in known
+            or type(value) not in {int, float}
+            or not 0 < float(str(value))
+        ):
             raise ConfigError(
                 f"budgets.{name}={value!r}: the name must be one of {known[0]}..{known[-1]}, "
                 "the value an epsilon above 0"

@@ -21,27 +21,42 @@ app = typer.Typer(no_args_is_help=False)
 
 @app.command()
 def simulate(  # noqa: PLR0913  # one parameter for each option of the command
-    scenario: Annotated[Path | None, typer.Argument(help="A scenario file (TOML).")] = None,
-    data: Annotated[Path | None, typer.Option(help="Data set folder; default: generated.")] = None,
+    scenario: Annotated[
+        Path | None, typer.Argument(help="A scenario file (TOML).")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Data set folder; default: generated.")
+    ] = None,
     sites: Annotated[int | None, typer.Option(help="Number of sites.")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Rounds of each trained arm.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Rounds of each trained arm.")
+    ] = None,
     epsilon: Annotated[float | None, typer.Option(help="Budget of each site.")] = None,
     delta: Annotated[float | None, typer.Option(help="Target delta.")] = None,
-    partition: Annotated[str | None, typer.Option(help="iid, size, taste or domain.")] = None,
+    partition: Annotated[
+        str | None, typer.Option(help="iid, size, taste or domain.")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="inprocess or ray.")] = None,
     arms: Annotated[
         str | None,
         typer.Option(help="Of popularity,text,local,federated,federated-no-dp."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of data, partition and order.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of data, partition and order.")
+    ] = None,
     no_dp: Annotated[
         bool, typer.Option("--no-dp", help="Train without clip and noise: NOT PRIVATE.")
     ] = False,  # noqa: FBT002
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,  # noqa: FBT002
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out.")
+    ] = False,  # noqa: FBT002
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,  # noqa: FBT002
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON.")
+    ] = False,  # noqa: FBT002
     sets: Annotated[
-        list[str] | None, typer.Option("--set", help="Any setting, e.g. recipe.factors=16.")
+        list[str] | None,
+        typer.Option("--set", help="Any setting, e.g. recipe.factors=16."),
     ] = None,
 ) -> None:
     """Train a federation on this machine and compare arms on held-out events.
@@ -94,7 +109,13 @@ def _progress(asked: "Scenario") -> "Iterator[Tell]":
     if not sys.stderr.isatty():
         yield lambda arm, of, told: typer.echo(_line(asked, arm, of, told), err=True)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         tasks: dict[str, object] = {}
 
@@ -116,5 +137,7 @@ def _note(asked: "Scenario", arm: str, told: "RoundReport") -> str:
 
     refused = f", refused {sorted(set(told.refused.values()))}" if told.refused else ""
     private = not asked.simulation.no_dp and arm != "federated-no-dp"
-    spent = f"epsilon {epsilon_after(asked, told.number):.3f}" if private else "NOT PRIVATE"
+    spent = (
+        f"epsilon {epsilon_after(asked, told.number):.3f}" if private else "NOT PRIVATE"
+    )
     return f"{len(told.sites_ok)} sites, {spent}{refused}"

@@ -42,7 +42,11 @@ def make_world(scenario: Scenario) -> World:
     """
     asked = scenario.simulation
     rng = np.random.default_rng([asked.seed, 1])
-    whole = open_dataset(Path(asked.data)) if asked.data else generate(rng, users=asked.users).data
+    whole = (
+        open_dataset(Path(asked.data))
+        if asked.data
+        else generate(rng, users=asked.users).data
+    )
     parts = partition(
         whole,
         sites=asked.sites,
@@ -56,7 +60,8 @@ def make_world(scenario: Scenario) -> World:
         if not split.users:
             raise DataError(f"{name} has no user with three likes: use fewer sites")
     training = tuple(
-        SiteData(part.catalogue, split.train) for part, split in zip(parts, splits, strict=True)
+        SiteData(part.catalogue, split.train)
+        for part, split in zip(parts, splits, strict=True)
     )
     return World(names, training, splits)
 
@@ -72,7 +77,13 @@ def write_data(folder: Path, world: World) -> None:
 
 
 def write_site(
-    folder: Path, name: str, data: Path, *, scenario: Scenario, users: int, private: bool
+    folder: Path,
+    name: str,
+    data: Path,
+    *,
+    scenario: Scenario,
+    users: int,
+    private: bool,
 ) -> Path:
     """Write a site's folder with its settings and policy; return it.
 

@@ -12,13 +12,16 @@ from client.model import HybridModel
 from shared.encoder import TextEncoder, base_digest, load_base
 from shared.protocol import AdapterSpec, Mechanism, Recipe, RoundPlan
 
-WORDS = "night train desert cook chess storm violin harbour fox winter map comet".split()
+WORDS = (
+    "night train desert cook chess storm violin harbour fox winter map comet".split()
+)
 
 
 def texts(count: int) -> tuple[str, ...]:
     """Different short texts."""
     return tuple(
-        f"{WORDS[n % 12]} and {WORDS[(n * 5 + n // 12) % 12]} number {n}" for n in range(count)
+        f"{WORDS[n % 12]} and {WORDS[(n * 5 + n // 12) % 12]} number {n}"
+        for n in range(count)
     )
 
 
@@ -49,7 +52,10 @@ def tiny_model(
     encoder = tiny_encoder(modules=modules)
     rng = np.random.default_rng(5)
     encoder.set_adapter(
-        {n: rng.normal(0, 0.1, s).astype(np.float32) for n, s in encoder.shapes().items()}
+        {
+            n: rng.normal(0, 0.1, s).astype(np.float32)
+            for n, s in encoder.shapes().items()
+        }
     )
     activations = encoder.open_store(folder).open(texts(items))
     made = small_recipe(**recipe)
@@ -63,7 +69,9 @@ def tiny_model(
     )
 
 
-def users(count: int, items: int = 30, likes: int = 8, seed: int = 0) -> list[UserExample]:
+def users(
+    count: int, items: int = 30, likes: int = 8, seed: int = 0
+) -> list[UserExample]:
     """Examples of users with ``likes`` distinct likes each."""
     rng = np.random.default_rng(seed)
     return [UserExample(100 + n, rng.permutation(items)[:likes]) for n in range(count)]

@@ -6,14 +6,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.data import UserHistory
-from client.examples import KEPT, UserExample, draw_batch, make_examples, recency_weights
+from client.examples import (
+    KEPT,
+    UserExample,
+    draw_batch,
+    make_examples,
+    recency_weights,
+)
 from tests.factories import small_recipe, users
 
 
 def history(user: str, likes: list[bool]) -> UserHistory:
     count = len(likes)
     return UserHistory(
-        user=user, items=np.arange(count), times=np.arange(count), likes=np.array(likes, bool)
+        user=user,
+        items=np.arange(count),
+        times=np.arange(count),
+        likes=np.array(likes, bool),
     )
 
 
@@ -31,7 +40,9 @@ def test_an_example_shows_nothing_of_its_user() -> None:
 
 
 @given(others=st.integers(0, 5), seed=st.integers(0, 1000))
-def test_a_users_row_does_not_depend_on_who_else_is_drawn(others: int, seed: int) -> None:
+def test_a_users_row_does_not_depend_on_who_else_is_drawn(
+    others: int, seed: int
+) -> None:
     one, rest = users(1, seed=seed)[0], users(others, seed=seed + 1)
     alone = draw_batch([one], small_recipe(), [1, seed])
 
@@ -42,7 +53,9 @@ def test_a_users_row_does_not_depend_on_who_else_is_drawn(others: int, seed: int
 
 
 @given(count=st.integers(0, 12), seed=st.integers(0, 1000))
-def test_history_and_targets_are_disjoint_and_shapes_are_fixed(count: int, seed: int) -> None:
+def test_history_and_targets_are_disjoint_and_shapes_are_fixed(
+    count: int, seed: int
+) -> None:
     batch = draw_batch([UserExample(seed, np.arange(count))], small_recipe(), [seed])
 
     history = batch.items[0, :6][batch.history[0] > 0]

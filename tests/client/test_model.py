@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from client.examples import UserExample, draw_batch
-from client.model import HybridModel
+from client.model import HybridModel, default_alpha
 from tests.factories import tiny_model, users
 
 KEY = [3]
@@ -18,16 +18,20 @@ def softmax_gradient(model: HybridModel, user: UserExample) -> torch.Tensor:
     batch = draw_batch([user], model.recipe, KEY)
     every = model._rows_of(np.arange(model.catalogue)[None], shared_rows=False)[0]
     past = every[torch.from_numpy(batch.items[:, : model.recipe.history])]
-    mine = model._users(torch.from_numpy(batch.history), past, model.recipe.alpha)[0]
+    mine = model._users(torch.from_numpy(batch.history), past, model._alpha)[0]
     log_chance = torch.log_softmax(every @ mine + model._prior, 0)
     aims = torch.from_numpy(batch.targets[0])
     targets = torch.from_numpy(batch.items[0, model.recipe.history :])
     model.zero_grad()
     (-(aims * log_chance[targets]).sum()).backward()
-    return torch.cat([p.grad.reshape(-1) for p in model.trained.parameters() if p.grad is not None])
+    return torch.cat(
+        [p.grad.reshape(-1) for p in model.trained.parameters() if p.grad is not None]
+    )
 
 
-def test_the_loss_has_the_gradient_of_a_softmax_over_the_whole_catalogue(tmp_path: Path) -> None:
+def test_the_loss_has_the_gradient_of_a_softmax_over_the_whole_catalogue(
+    tmp_path: Path,
+) -> None:
     """Unbiased: with many draws of the items' side the two gradients meet."""
     model, user = tiny_model(tmp_path, negatives=40_000, factors=4), users(1)[0]
     wanted = softmax_gradient(model, user)
@@ -36,7 +40,9 @@ def test_the_loss_has_the_gradient_of_a_softmax_over_the_whole_catalogue(tmp_pat
 
     model.losses(batch, model.item_rows(), shared_rows=True).sum().backward()
 
-    got = torch.cat([p.grad.reshape(-1) for p in model.trained.parameters() if p.grad is not None])
+    got = torch.cat(
+        [p.grad.reshape(-1) for p in model.trained.parameters() if p.grad is not None]
+    )
     assert (got - wanted).norm() < 0.03 * wanted.norm()
 
 
@@ -50,7 +56,7 @@ def test_negatives_are_drawn_as_often_as_the_softmax_says_held_out_items_too(
     drawn, _ = model._softmax(batch, torch.from_numpy(batch.history), rows)
 
     past = rows[torch.from_numpy(batch.items[:, : model.recipe.history])]
-    mine = model._users(torch.from_numpy(batch.history), past, model.recipe.alpha)
+    mine = model._users(torch.from_numpy(batch.history), past, model._alpha)
     chance = torch.softmax(mine @ rows.T + model._prior, 1)[0].numpy()
     counts = np.bincount(drawn[0].numpy(), minlength=model.catalogue) / 50_000
     assert np.abs(counts - chance).max() < 5 * np.sqrt(chance.max() / 50_000)
@@ -99,4 +105,16 @@ def test_a_user_without_likes_teaches_nothing(tmp_path: Path) -> None:
 
     model.losses(batch, model.item_rows(), shared_rows=False).sum().backward()
 
-    assert all(not p.grad.any() for p in model.trained.parameters() if p.grad is not None)
+    assert all(
+        not p.grad.any() for p in model.trained.parameters() if p.grad is not None
+    )
+
+
+def test_the_default_alpha_leans_to_text_when_the_history_is_short(tmp_path: Path) -> None:
+    falling = default_alpha(np.array([0, 1, 10, 1000], np.float32), 0.5)
+    model, history = tiny_model(tmp_path), np.arange(5)
+
+    assert falling == pytest.approx([1, 0.954545, 0.75, 0.504950])
+    assert model.score([history]) == pytest.approx(
+        model.score([history], float(default_alpha(np.array([5.0], np.float32), 0.5)[0])), abs=1e-5
+    )

@@ -9,7 +9,9 @@ from scipy.stats import kstest
 
 from client.noise import insecure_streams, normal, secret_streams, system_uniform
 
-CODE = "from client.noise import normal, system_uniform as u; print(normal(8, u).tolist())"
+CODE = (
+    "from client.noise import normal, system_uniform as u; print(normal(8, u).tolist())"
+)
 
 
 def test_noise_is_standard_normal() -> None:
@@ -36,14 +38,18 @@ def test_any_count_can_be_drawn(count: int) -> None:
 
 def test_processes_started_alike_draw_different_noise() -> None:
     drawn = {
-        subprocess.run([sys.executable, "-c", CODE], capture_output=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", CODE], capture_output=True, check=True
+        ).stdout
         for _ in range(2)
     }
 
     assert len(drawn) == 2
 
 
-def test_secret_streams_come_from_the_operating_system(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_streams_come_from_the_operating_system(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[int] = []
     monkeypatch.setattr(
         "client.noise.os.urandom", lambda n: (asked.append(n), b"\x01" * n)[1]
@@ -65,7 +71,11 @@ def test_uniform_draws_stay_below_one_and_never_give_an_infinite_normal(
 
 
 def test_test_noise_repeats_by_key_and_its_coins_are_another_stream() -> None:
-    one, same, other = insecure_streams(1, 2), insecure_streams(1, 2), insecure_streams(1, 3)
+    one, same, other = (
+        insecure_streams(1, 2),
+        insecure_streams(1, 2),
+        insecure_streams(1, 3),
+    )
     first = one.noise(5)
 
     assert np.array_equal(first, same.noise(5))

@@ -20,11 +20,17 @@ KEY = [7, 1]
 
 
 def flat(model: HybridModel, tensors: Sequence[Tensor] | None = None) -> Tensor:
-    given = tensors if tensors is not None else [p.detach() for p in model.trained.parameters()]
+    given = (
+        tensors
+        if tensors is not None
+        else [p.detach() for p in model.trained.parameters()]
+    )
     return torch.cat([t.reshape(-1) for t in given]).clone()
 
 
-def terms(model: HybridModel, drawn: list[UserExample], *, shared_rows: bool = False) -> Tensor:
+def terms(
+    model: HybridModel, drawn: list[UserExample], *, shared_rows: bool = False
+) -> Tensor:
     batch = draw_batch(drawn, model.recipe, KEY)
     return model.losses(batch, model.item_rows(), shared_rows=shared_rows)
 
@@ -43,11 +49,15 @@ def plain_gradient(model: HybridModel, user: UserExample) -> Tensor:
     """The oracle: one user alone, plain autograd."""
     model.zero_grad()
     terms(model, [user]).sum().backward()
-    return flat(model, [p.grad for p in model.trained.parameters() if p.grad is not None])
+    return flat(
+        model, [p.grad for p in model.trained.parameters() if p.grad is not None]
+    )
 
 
 @pytest.mark.parametrize("modules", ["output", "dense:1", "attention:2"])
-def test_per_user_gradients_equal_a_loop_over_users(tmp_path: Path, modules: str) -> None:
+def test_per_user_gradients_equal_a_loop_over_users(
+    tmp_path: Path, modules: str
+) -> None:
     model, drawn = tiny_model(tmp_path, modules=modules), users(5)
     wanted = torch.stack([plain_gradient(model, user) for user in drawn]).sum(0)
 
@@ -58,7 +68,9 @@ def test_per_user_gradients_equal_a_loop_over_users(tmp_path: Path, modules: str
 
 
 @pytest.mark.parametrize("likes", [1, 2, 30, 50])
-def test_one_user_moves_the_sum_by_at_most_the_clip_norm(tmp_path: Path, likes: int) -> None:
+def test_one_user_moves_the_sum_by_at_most_the_clip_norm(
+    tmp_path: Path, likes: int
+) -> None:
     model = tiny_model(tmp_path, items=60, targets=3, negatives=20)
     rest, one = users(4, items=60), users(1, items=60, likes=likes, seed=9)
 
@@ -80,11 +92,15 @@ def test_clipping_shortens_the_gradient_and_keeps_its_direction(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
-def test_the_size_of_microbatches_does_not_change_the_sum(tmp_path: Path, size: int) -> None:
+def test_the_size_of_microbatches_does_not_change_the_sum(
+    tmp_path: Path, size: int
+) -> None:
     model, drawn = tiny_model(tmp_path), users(7)
 
     assert torch.allclose(
-        clipped_sum(model, drawn, 0.1, size), clipped_sum(model, drawn, 0.1, 100), atol=1e-6
+        clipped_sum(model, drawn, 0.1, size),
+        clipped_sum(model, drawn, 0.1, 100),
+        atol=1e-6,
     )
 
 
@@ -100,7 +116,9 @@ def test_a_user_does_not_see_who_else_is_in_the_batch(tmp_path: Path) -> None:
 def test_the_stock_optimizer_agrees_where_a_row_is_a_user(tmp_path: Path) -> None:
     """K = 1 row per user and no noise: Opacus' own step is the oracle."""
     layer = torch.nn.Linear(3, 2, bias=False)
-    rows = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    rows = torch.randn(
+        6, 3, generator=torch.Generator().manual_seed(0)
+    ).requires_grad_()
     hooks = GradSampleModule(layer, loss_reduction="sum")
     stock = DPOptimizer(
         torch.optim.SGD(layer.parameters(), lr=1.0),
@@ -115,9 +133,12 @@ def test_the_stock_optimizer_agrees_where_a_row_is_a_user(tmp_path: Path) -> Non
 
     norms = ours.flatten(1).norm(dim=1)
     assert torch.allclose(
-        layer.weight.summed_grad, ((0.5 / (norms + 1e-6)).clamp(max=1) @ ours.flatten(1)).view(2, 3)
+        layer.weight.summed_grad,
+        ((0.5 / (norms + 1e-6)).clamp(max=1) @ ours.flatten(1)).view(2, 3),
     )
-    with private_step(tiny_model(tmp_path), mechanism(clip=0.5), 6, system_uniform) as step:
+    with private_step(
+        tiny_model(tmp_path), mechanism(clip=0.5), 6, system_uniform
+    ) as step:
         step.original_optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
         stock_sum = layer.weight.summed_grad.clone()
         step.start()
@@ -129,11 +150,15 @@ def test_the_stock_optimizer_agrees_where_a_row_is_a_user(tmp_path: Path) -> Non
 def test_noise_has_the_stated_deviation_and_never_repeats(tmp_path: Path) -> None:
     model = tiny_model(tmp_path, items=400)
     drawn = []
-    with private_step(model, mechanism(sigma=2.0, clip=0.5), 10, system_uniform) as optimizer:
+    with private_step(
+        model, mechanism(sigma=2.0, clip=0.5), 10, system_uniform
+    ) as optimizer:
         for _ in range(4):
             optimizer.start()
             optimizer.add_noise()
-            drawn.append([p.grad.reshape(-1).clone() for p in model.trained.parameters()])
+            drawn.append(
+                [p.grad.reshape(-1).clone() for p in model.trained.parameters()]
+            )
 
     for tensors in drawn:
         for z in tensors:
@@ -179,7 +204,12 @@ def test_same_seed_gives_equal_bytes_with_test_noise(tmp_path: Path) -> None:
     for _ in range(2):
         model = tiny_model(tmp_path)
         train_round(
-            model, users(12), mechanism(), users=12, streams=insecure_streams(4), key=KEY
+            model,
+            users(12),
+            mechanism(),
+            users=12,
+            streams=insecure_streams(4),
+            key=KEY,
         )
         made.append(flat(model).numpy().tobytes())
 
@@ -190,7 +220,9 @@ def test_the_operating_systems_noise_differs_from_run_to_run(tmp_path: Path) -> 
     made = []
     for _ in range(2):
         model = tiny_model(tmp_path)
-        train_round(model, users(12), mechanism(), users=12, streams=secret_streams(), key=KEY)
+        train_round(
+            model, users(12), mechanism(), users=12, streams=secret_streams(), key=KEY
+        )
         made.append(flat(model))
 
     assert bool((made[0] != made[1]).all())
@@ -200,9 +232,15 @@ def test_what_changes_is_exactly_what_is_clipped_and_noised(tmp_path: Path) -> N
     model = tiny_model(tmp_path)
     covered = {id(p) for p in model.trained.parameters()}
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    frozen = [p.detach().clone() for p in model.encoder._model.parameters() if id(p) not in covered]
+    frozen = [
+        p.detach().clone()
+        for p in model.encoder._model.parameters()
+        if id(p) not in covered
+    ]
 
-    train_round(model, users(9), mechanism(), users=9, streams=secret_streams(), key=KEY)
+    train_round(
+        model, users(9), mechanism(), users=9, streams=secret_streams(), key=KEY
+    )
 
     changed = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
     assert changed == {n for n, p in model.named_parameters() if id(p) in covered}
@@ -213,7 +251,9 @@ def test_what_changes_is_exactly_what_is_clipped_and_noised(tmp_path: Path) -> N
 def test_nothing_before_noise_outlives_a_round(tmp_path: Path) -> None:
     model = tiny_model(tmp_path)
 
-    train_round(model, users(9), mechanism(), users=9, streams=secret_streams(), key=KEY)
+    train_round(
+        model, users(9), mechanism(), users=9, streams=secret_streams(), key=KEY
+    )
 
     for p in model.trained.parameters():
         assert p.grad is None
@@ -253,5 +293,7 @@ def test_training_without_privacy_equals_the_private_path_without_clip_and_noise
 
     got = clipped_sum(private, drawn, clip=1e5)
 
-    wanted = flat(plain, [p.grad for p in plain.trained.parameters() if p.grad is not None])
+    wanted = flat(
+        plain, [p.grad for p in plain.trained.parameters() if p.grad is not None]
+    )
     assert torch.allclose(got, wanted, atol=1e-5)

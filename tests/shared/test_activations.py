@@ -17,7 +17,9 @@ class Counter:
 
     def __call__(self, texts: Sequence[str]) -> Iterator[list[Array]]:
         self.asked += texts
-        yield [np.full((len(t), 2), len(t) + ord(t[0]) / 1000, np.float32) for t in texts]
+        yield [
+            np.full((len(t), 2), len(t) + ord(t[0]) / 1000, np.float32) for t in texts
+        ]
 
 
 def test_each_text_is_computed_once_and_found_again(tmp_path: Path) -> None:
@@ -46,7 +48,11 @@ def test_rows_are_padded_to_the_longest_and_masked(tmp_path: Path) -> None:
 
     rows = store.rows(np.array([0, 1, 0]))
 
-    assert rows.mask.tolist() == [[True, False, False], [True] * 3, [True, False, False]]
+    assert rows.mask.tolist() == [
+        [True, False, False],
+        [True] * 3,
+        [True, False, False],
+    ]
     assert np.isfinite(rows.tokens).all()
 
 

@@ -18,7 +18,10 @@ MODULES = ["output", "dense:1", "dense:2", "attention:1"]
 def moved(encoder: TextEncoder) -> TextEncoder:
     rng = np.random.default_rng(1)
     encoder.set_adapter(
-        {n: rng.normal(0, 0.3, s).astype(np.float32) for n, s in encoder.shapes().items()}
+        {
+            n: rng.normal(0, 0.3, s).astype(np.float32)
+            for n, s in encoder.shapes().items()
+        }
     )
     return encoder
 
@@ -30,7 +33,10 @@ def cached(encoder: TextEncoder, folder: Path, what: tuple[str, ...]) -> Tensor:
 
 @pytest.mark.parametrize("modules", MODULES)
 def test_with_and_without_the_cache_vectors_agree(tmp_path: Path, modules: str) -> None:
-    encoder, what = moved(tiny_encoder(modules=modules)), (*texts(9), "one", "a much longer text " * 9)
+    encoder, what = (
+        moved(tiny_encoder(modules=modules)),
+        (*texts(9), "one", "a much longer text " * 9),
+    )
 
     got = cached(encoder, tmp_path, what)
 
@@ -38,10 +44,18 @@ def test_with_and_without_the_cache_vectors_agree(tmp_path: Path, modules: str) 
 
 
 @pytest.mark.parametrize("modules", MODULES)
-def test_the_adapter_moves_the_vectors_and_zero_is_the_frozen_encoder(modules: str) -> None:
+def test_the_adapter_moves_the_vectors_and_zero_is_the_frozen_encoder(
+    modules: str,
+) -> None:
     frozen = tiny_encoder(modules=modules)
 
-    assert np.abs(moved(tiny_encoder(modules=modules)).encode(texts(3)) - frozen.encode(texts(3))).max() > 1e-3
+    assert (
+        np.abs(
+            moved(tiny_encoder(modules=modules)).encode(texts(3))
+            - frozen.encode(texts(3))
+        ).max()
+        > 1e-3
+    )
     assert all(not array.any() for array in frozen.adapter().values())
 
 
@@ -71,7 +85,10 @@ def test_adapter_tensors_go_out_and_in_unchanged() -> None:
     receiver.set_adapter(sent)
 
     assert all(".lora_B.weight" in name for name in sent)
-    assert all(np.array_equal(receiver.adapter()[n], a) and a.dtype == np.float32 for n, a in sent.items())
+    assert all(
+        np.array_equal(receiver.adapter()[n], a) and a.dtype == np.float32
+        for n, a in sent.items()
+    )
 
 
 def test_only_exactly_agreed_tensors_are_taken() -> None:
@@ -79,7 +96,12 @@ def test_only_exactly_agreed_tensors_are_taken() -> None:
     sent = encoder.adapter()
     name = next(iter(sent))
 
-    for bad in ({}, {**sent, "extra": sent[name]}, {name: sent[name][:1]}, {name: sent[name] + np.nan}):
+    for bad in (
+        {},
+        {**sent, "extra": sent[name]},
+        {name: sent[name][:1]},
+        {name: sent[name] + np.nan},
+    ):
         with pytest.raises(ModelError, match="adapter does not fit"):
             encoder.set_adapter(bad)
 
@@ -108,7 +130,9 @@ def test_an_encoder_that_cannot_be_loaded_says_what_to_give(tmp_path: Path) -> N
 def test_long_texts_are_cut_at_the_agreed_length() -> None:
     encoder = tiny_encoder(max_tokens=6)
 
-    long, longer = encoder.encode(["one two three four five six", "one two three four " + "seven " * 30])
+    long, longer = encoder.encode(
+        ["one two three four five six", "one two three four " + "seven " * 30]
+    )
 
     assert np.abs(long - longer).max() < 1e-6
 

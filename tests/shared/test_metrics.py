@@ -19,7 +19,10 @@ def test_ranks_equal_counting_by_hand_with_ties_against_the_item(seed: int) -> N
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, 4, (6, 12)).astype(np.float32)
     targets = rng.integers(0, 12, 6)
-    seen = [rng.permutation(np.delete(np.arange(12), t))[: rng.integers(0, 6)] for t in targets]
+    seen = [
+        rng.permutation(np.delete(np.arange(12), t))[: rng.integers(0, 6)]
+        for t in targets
+    ]
 
     got = ranks(scores, targets, seen)
 
