@@ -21,7 +21,7 @@ KEPT = 64  # most recent likes of a user that can take part, K_max
 
 @dataclass(frozen=True, slots=True)
 class UserExample:
-    """What a user trains with: a stream number of their own and the kept likes, oldest first."""
+    """What a user trains with: a stream number of their own; kept likes, in order."""
 
     stream: int
     likes: Ints
@@ -68,8 +68,8 @@ def draw_batch(
 ) -> Batch:
     """Return the batch of one step.
 
-    Guarantee: the row of a user depends on that user, ``recipe`` and ``step_key`` alone;
-    adding or removing others leaves it unchanged.
+    Guarantee: the row of a user depends on that user, ``recipe`` and ``step_key``
+    alone; adding or removing others leaves it unchanged.
 
     Args:
         examples: The users who were drawn.
@@ -109,7 +109,7 @@ def _padded(items: Ints, width: int) -> Ints:
 
 
 def recency_weights(count: int, width: int, power: float) -> Floats:
-    """Return weights 1 / rank**power, newest first, that sum to 1; zeros up to ``width``."""
+    """Return weights 1 / rank**power, newest first, summing to 1, padded by zeros."""
     weights = np.zeros(width, np.float32)
     weights[:count] = 1.0 / np.arange(1, count + 1) ** power
     return weights / max(float(weights.sum()), 1e-9)

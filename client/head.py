@@ -28,10 +28,8 @@ class FactorHead(nn.Module):
         super().__init__()
         rng = np.random.default_rng([seed, items, factors])
         start = rng.normal(0.0, START_SCALE, (items, factors)).astype(np.float32)
-        self.factors = nn.Embedding.from_pretrained(
-            torch.from_numpy(start), freeze=False
-        )
-        self.biases = nn.Embedding.from_pretrained(torch.zeros(items, 1), freeze=False)
+        self.factors = _table(torch.from_numpy(start))
+        self.biases = _table(torch.zeros(items, 1))
 
     def forward(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Return factors [..., f] and biases [..., 1] of ``items``."""
@@ -49,3 +47,8 @@ class FactorHead(nn.Module):
         self.load_state_dict(
             {name: torch.from_numpy(a.copy()) for name, a in state.items()}
         )
+
+
+def _table(start: Tensor) -> nn.Embedding:
+    """Return a trained table with the rows of ``start``; draws nothing at random."""
+    return nn.Embedding(len(start), start.shape[1], _weight=start)

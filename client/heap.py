@@ -13,7 +13,7 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4  # names of mallopt(3)
 
 @lru_cache(maxsize=1)
 def keep_freed_memory() -> bool:
-    """Tell glibc, once; return whether it listened. Other C libraries are left alone."""
+    """Tell glibc, once; return whether it listened. Others are left alone."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False

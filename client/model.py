@@ -4,8 +4,8 @@ Text is the cosine between the mean of a user's history vectors and an item's ve
 both centred on the public catalogue; CF is the site's factor head, the prior the site's
 released popularity. All scales are fixed, so that alpha may be chosen per request
 (DESIGN D14). One row x = [text vector, factors, bias] stands for an item and one row
-u = [alpha T taste, (1 - alpha) S likes, (1 - alpha) S] for a user, with the public scales
-T and S of the recipe: the score is <u, x> + prior.
+u = [alpha T taste, (1 - alpha) S likes, (1 - alpha) S] for a user, with the recipe's
+public scales T and S: the score is <u, x> + prior.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from client.examples import Batch, Floats, Ints, recency_weights
+from client.examples import Batch, Ints, recency_weights
 from client.head import FactorHead
 from shared.activations import Activations
 from shared.encoder import TextEncoder
 from shared.protocol import Array, Recipe
 
 BLOCK = 1024  # items encoded at a time when all of them are
-HALF_WAY = 10.0  # likes at which the default alpha is half-way from 1 to the recipe's
+HALF_WAY = 5.0  # likes at which the default alpha is half-way from 1 to the recipe's
 
 
 class HybridModel(nn.Module):
@@ -43,14 +43,13 @@ class HybridModel(nn.Module):
         prior: Array,
         recipe: Recipe,
     ) -> None:
-        """Join the parts; ``centre`` [width] is the frozen mean vector of the catalogue."""
+        """Join the parts; ``centre`` [width] is the catalogue's frozen mean vector."""
         super().__init__()
         self.encoder, self._activations, self.recipe = encoder, activations, recipe
         self.head = head.to(encoder.device)
         self._prior = torch.from_numpy(prior).to(encoder.device) * recipe.prior_weight
         self.catalogue = len(prior)
         self._centre = centre
-        self._alpha = torch.tensor(recipe.alpha, device=encoder.device)
         self.trained = nn.ModuleList(
             [*encoder.trained.values(), self.head.factors, self.head.biases]
         )
@@ -80,10 +79,9 @@ class HybridModel(nn.Module):
         drawn, mean = self._softmax(batch, history, catalogue)
         items = np.concatenate([batch.items, drawn.cpu().numpy()], axis=1)
         rows = self._rows_of(items, shared_rows=shared_rows)
-        past, wanted, against = rows.split(
-            [history.shape[1], aims.shape[1], drawn.shape[1]], 1
-        )
-        user = self._users(history, past, self._alpha)
+        widths = [history.shape[1], aims.shape[1], drawn.shape[1]]
+        past, wanted, against = torch.split(rows, widths, 1)
+        user = self._users(history, past, self._alphas(history))
         pull = ((aims.unsqueeze(1) @ wanted).squeeze(1) * user).sum(1)
         push = (mean * user).sum(1) + (against.mean(1) * user.detach()).sum(1)
         return (push - pull) * (aims.sum(1) > 0)
@@ -92,11 +90,11 @@ class HybridModel(nn.Module):
     def _softmax(
         self, batch: Batch, history: Tensor, catalogue: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return m items drawn from each user's softmax, [U, m], and its mean row, [U, D]."""
+        """Return m items from each user's softmax, [U, m], and its mean row, [U, D]."""
         past = catalogue[
             torch.from_numpy(batch.items[:, : history.shape[1]]).to(history.device)
         ]
-        user = self._users(history, past, self._alpha)
+        user = self._users(history, past, self._alphas(history))
         chance = torch.softmax(user @ catalogue.T + self._prior, dim=1)
         coins = torch.from_numpy(batch.coins).to(history.device)
         drawn = torch.searchsorted(chance.cumsum(1), coins)
@@ -130,6 +128,11 @@ class HybridModel(nn.Module):
         one = torch.ones_like(mean[:, :1])
         return torch.cat([text * taste, cf * likes, cf * one], dim=1)
 
+    def _alphas(self, history: Tensor) -> Tensor:
+        """Return each user's default alpha [U, 1] from their history weights."""
+        likes = (history > 0).sum(1, keepdim=True)
+        return default_alpha(likes, self.recipe.alpha)
+
     @torch.no_grad()
     def item_rows(self) -> Tensor:
         """Return the row of every item under the present parameters, [items, D]."""
@@ -155,19 +158,19 @@ class HybridModel(nn.Module):
         for row, history in enumerate(kept):
             weights[row] = recency_weights(len(history), width, recipe.recency)
             places[row, : len(history)] = history
-        counts = np.array([[len(history)] for history in histories], np.float32)
-        blend = default_alpha(counts, recipe.alpha) if alpha is None else alpha + 0 * counts
-        given, past, mix = (
-            torch.from_numpy(part).to(rows.device) for part in (weights, places, blend)
+        given, past = (
+            torch.from_numpy(weights).to(rows.device),
+            torch.from_numpy(places),
         )
-        user = self._users(given, rows[past], mix)
+        blend = self._alphas(given) if alpha is None else torch.tensor(alpha)
+        user = self._users(given, rows[past.to(rows.device)], blend.to(rows.device))
         return (user @ rows.T + self._prior).cpu().numpy()
 
 
-def default_alpha(likes: Floats, alpha: float) -> Floats:
+def default_alpha(likes: Tensor, alpha: float) -> Tensor:
     """Return the weight of text for histories of so many ``likes``.
 
     From 1 for no likes it falls to ``alpha``: a CF vector made of few likes is poor,
-    while one text says as much as many (DESIGN D14).
+    while one text says as much as many (DESIGN D14). Training and serving share it.
     """
-    return np.float32(alpha + (1 - alpha) * HALF_WAY / (HALF_WAY + likes))
+    return alpha + (1 - alpha) * HALF_WAY / (HALF_WAY + likes)

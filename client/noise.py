@@ -56,4 +56,4 @@ def normal(count: int, uniform: Uniform) -> Array:
     angle = 2.0 * np.pi * uniform(pairs)
     drawn = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
     total = drawn[: DRAWS * count].reshape(DRAWS, count).sum(axis=0)
-    return (total / np.sqrt(DRAWS)).astype(np.float32)
+    return np.asarray(total / np.sqrt(DRAWS), np.float32)

@@ -50,10 +50,9 @@ class SitePolicy:
             faults.append(f"epsilon={self.epsilon} must be above 0")
         if self.users < 1:
             faults.append(f"users={self.users} must be at least 1")
-        if not 0 < self.delta <= 1 / max(1, self.users):
-            faults.append(
-                f"delta={self.delta} is not in (0, 1/users = {1 / max(1, self.users):.1e}]"
-            )
+        largest = 1 / max(1, self.users)
+        if not 0 < self.delta <= largest:
+            faults.append(f"delta={self.delta} is not in (0, 1/users = {largest:.1e}]")
         return faults
 
     @property

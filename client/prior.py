@@ -49,6 +49,5 @@ def log_prior(popularity: Array, sigma: float) -> Array:
     kept = (
         max(0.0, 1.0 - len(popularity) * sigma**2 / max(power, 1e-12)) if sigma else 1.0
     )
-    return np.log1p(np.maximum(mean + kept * (popularity - mean), 0.0)).astype(
-        np.float32
-    )
+    shrunk = np.maximum(mean + kept * (popularity - mean), 0.0)
+    return np.asarray(np.log1p(shrunk), np.float32)

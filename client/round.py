@@ -35,7 +35,7 @@ from shared.wire import sealed_bytes, update_from_bytes
 
 @dataclass(frozen=True, slots=True)
 class Workbench:
-    """What a site needs round after round: its data, and its catalogue under the encoder."""
+    """What a site needs every round: its data, its catalogue under the encoder."""
 
     data: SiteData
     examples: list[UserExample]
@@ -51,8 +51,8 @@ def answer(site: Site, plan: RoundPlan, adapter: Adapter) -> AdapterUpdate:
     """Follow the plan and return the sealed update.
 
     Guarantee: everything in the update is a function of Gaussian releases that stand in
-    the ledger before the data is touched. Asked again for a sealed round, the site sends
-    the same bytes and spends nothing.
+    the ledger before the data is touched. Asked again for a sealed round, the site
+    sends the same bytes and spends nothing.
 
     Raises:
         PrivacyError: If policy, budget, ledger or door refuse.
@@ -119,7 +119,7 @@ def popularity_prior(site: Site, run: str) -> Array:
 
 
 def workbench(site: Site, spec: AdapterSpec) -> Workbench:
-    """Return data and catalogue under the encoder; read again only when files change."""
+    """Return data and catalogue under the encoder; read anew only if files change."""
     stamp = max((f.stat().st_mtime_ns for f in site.data.iterdir()), default=0)
     return _workbench(
         site.data, stamp, site.cache, site.settings.base, spec, site.settings.device
@@ -174,7 +174,7 @@ def _sealed_earlier(
 def _charge(
     ledger: Ledger, plan: RoundPlan, what: str, sigma: float, *, steps: int
 ) -> int:
-    """Write the spend durably and return its entry's number; sigma 0 charges infinity."""
+    """Write the spend durably, return its entry's number; sigma 0 charges infinity."""
     if sigma == 0:
         return ledger.plan_unprotected(
             run=plan.run, number=plan.number, what=what, plan_digest=plan.digest()
@@ -204,12 +204,12 @@ def _charge_prior(site: Site, ledger: Ledger, plan: RoundPlan) -> None:
         sigma,
         _streams(site, plan, "popularity").noise,
     )
-    noise = {"sigma": np.float32(sigma).reshape(())}
-    site.keep(plan.run, "popularity", {"popularity": released, **noise})
+    kept = {"popularity": released, "sigma": np.array(sigma, np.float32)}
+    site.keep(plan.run, "popularity", kept)
 
 
 def _streams(site: Site, plan: RoundPlan, what: str) -> SecretStreams:
-    """Return the operating system's streams, or seeded ones where the policy says so."""
+    """Return the operating system's streams, or seeded ones if the policy says so."""
     if not site.policy.insecure_test_noise:
         return secret_streams()
     return insecure_streams(*_round_key(site, plan), len(what))

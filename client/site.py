@@ -1,4 +1,4 @@
-"""A site on disk: its settings, its policy, its ledger and what it keeps between rounds.
+"""A site on disk: its settings, policy, ledger, and what it keeps between rounds.
 
     site.toml              settings and policy, written by the site, read by nobody else
     data/                  interactions and items, see client/data.py
@@ -87,7 +87,7 @@ class Site:
     def keep(self, run: str, name: str, tensors: dict[str, Array]) -> None:
         """Store tensors of a run durably, all or nothing."""
         self.keep_bytes(
-            run, name, save({k: np.ascontiguousarray(v) for k, v in tensors.items()})
+            run, name, save({k: np.asarray(v, order="C") for k, v in tensors.items()})
         )
 
     def keep_bytes(self, run: str, name: str, content: bytes) -> None:

@@ -1,9 +1,9 @@
 """User-level DP training of adapter and CF head together; the one home of opacus.
 
 Opacus supplies the per-row gradients (hooks) and the frame of a step; the user is made
-the unit here: rows are summed per user before the one clip over all tensors, the divisor
-is public, the noise comes from the site's secret stream, and an empty draw is a step
-like any other (PRIVACY.md section 2; Abadi et al. 2016, algorithm 1).
+the unit here: rows are summed per user before the one clip over all tensors, the
+divisor is public, the noise comes from the site's secret stream, and an empty draw is a
+step like any other (PRIVACY.md section 2; Abadi et al. 2016, algorithm 1).
 """
 
 import warnings
@@ -14,6 +14,7 @@ import torch
 from opacus.grad_sample import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
+from torch.autograd import backward
 
 from client.examples import UserExample, draw_batch
 from client.model import HybridModel
@@ -70,7 +71,7 @@ class UserOptimizer(DPOptimizer):  # type: ignore[misc]  # opacus has no types
             p.grad_sample = None
 
     def add_noise(self) -> None:
-        """Put the noised sum into ``grad``; every tensor gets noise, on an empty draw too."""
+        """Put the noised sum into ``grad``: noise for every tensor, always."""
         for p in self.params:
             drawn = torch.from_numpy(normal(p.numel(), self._noise)).to(p.device)
             scale = self.noise_multiplier * self.max_grad_norm
@@ -82,6 +83,11 @@ class UserOptimizer(DPOptimizer):  # type: ignore[misc]  # opacus has no types
         for p in self.params:
             p.grad /= self._divisor
         self.original_optimizer.step()
+
+    def forget(self) -> None:
+        """Drop every gradient, so that nothing from before the noise is left behind."""
+        for p in self.params:
+            p.grad = p.grad_sample = p.summed_grad = None
 
 
 def train_round(
@@ -120,7 +126,7 @@ def _private_steps(
     streams: SecretStreams,
     key: Sequence[int],
 ) -> None:
-    """Noisy steps; a step without any user is noise alone, and looks like all others."""
+    """Noisy steps; a step without any user is noise alone, and looks like any."""
     with private_step(model, mechanism, users, streams.noise) as optimizer:
         for step in range(mechanism.steps):
             drawn = poisson_draw(len(examples), mechanism.q, streams.coins)
@@ -134,17 +140,16 @@ def private_step(
     model: HybridModel, mechanism: Mechanism, users: int, noise: Uniform
 ) -> Iterator[UserOptimizer]:
     """Give the optimiser while Opacus' hooks are on; leave nothing un-noised behind."""
+    optimizer = UserOptimizer(_adam(model), mechanism, users, noise)
     hooks = GradSampleModule(model.trained, loss_reduction="sum")
     try:
-        with (
-            warnings.catch_warnings()
-        ):  # our inputs are cached, so none asks for gradients
+        with warnings.catch_warnings():
+            # our inputs are cached, so none asks for gradients
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            yield UserOptimizer(_adam(model), mechanism, users, noise)
+            yield optimizer
     finally:
         hooks.remove_hooks()
-        for p in model.trained.parameters():
-            p.grad = p.grad_sample = p.summed_grad = None
+        optimizer.forget()
 
 
 def add_users(
@@ -159,7 +164,7 @@ def add_users(
     for first in range(0, len(drawn), size):
         chunk = drawn[first : first + size]
         batch = draw_batch(chunk, model.recipe, step_key)
-        model.losses(batch, catalogue, shared_rows=False).sum().backward()
+        backward(model.losses(batch, catalogue, shared_rows=False).sum())
         optimizer.add_users(len(chunk))
 
 
@@ -182,7 +187,7 @@ def _unprotected_steps(
             chunk = [examples[n] for n in drawn[first : first + PLAIN_CHUNK]]
             batch = draw_batch(chunk, model.recipe, [*key, step])
             total = model.losses(batch, catalogue, shared_rows=True).sum()
-            (total / (mechanism.q * users)).backward()
+            backward(total / (mechanism.q * users))
         optimizer.step()
 
 

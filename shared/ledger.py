@@ -1,36 +1,40 @@
 """A site's ledger: what was spent and what left; written before training, for ever.
 
-One SQLite file per site holds one canonical JSON line per entry, chained by
-``hash_n = SHA-256(hash_{n-1} || line_n)``. Whoever adds an entry first reads and
-verifies the whole chain in the same exclusive transaction: nothing is spent on a ledger
-that cannot be believed, and two processes cannot both spend the last of a budget. What
-was planned stays charged, released or not. No entry depends on data, no order on time.
-
-The chain cannot see its own end cut off, nor a forger who hashes it anew. Signatures
-over ``hash_n`` belong in a column beside ``hash``, and in the last line of an export.
+One SQLite file per site holds the lines of ``shared/chain.py``. Whoever adds an entry
+first reads and verifies the whole chain in the same exclusive transaction: nothing is
+spent on a ledger that cannot be believed, and two processes cannot both spend the last
+of a budget. What was planned stays charged, released or not.
 """
 
 import hashlib
-import json
 import math
 import os
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import NoneType
 from typing import Any, Self
 
-from shared.accounting import GaussianEvent, Relation, epsilon
+from shared.accounting import GaussianEvent, Relation
+from shared.chain import (
+    EVENT,
+    EXACT,
+    FORMAT,
+    NOISY,
+    RELATION,
+    UNIT,
+    Chain,
+    Entry,
+    canonical,
+    closing_line,
+    finite,
+    hash_after,
+)
 from shared.errors import BudgetSpent, ConfigError, LedgerBroken
 
-FORMAT = 1
-UNIT = "one user account at one site: all its interactions, over all time"
-RELATION: Relation = "add_remove"  # the one the budget is in
-GENESIS = "0" * 64  # the hash before the first entry
 BUSY_S = 120  # longest wait for another process of the site
 
 SCHEMA = """
@@ -46,128 +50,6 @@ CREATE TRIGGER entry_next BEFORE INSERT ON entry
     WHEN NEW.n IS NOT (SELECT count(*) FROM entry)
     BEGIN SELECT RAISE(ABORT, 'a ledger entry is only added at the end'); END;
 """
-
-NOISY, EXACT = "poisson-gaussian", "none"
-PURPOSES = {"training", "popularity"}
-
-# The fields of a line, by state. JSON has no infinity: no limit and no value are null.
-TEXT, WHOLE, REAL, MAYBE = (str,), (int,), (int, float), (int, float, NoneType)
-COMMON = {"n": WHOLE, "state": TEXT, "date": TEXT, "prev": TEXT}
-ROUND = {"run": TEXT, "round": WHOLE}
-OPENED = {"format": WHOLE, "site": TEXT, "unit": TEXT, "relation": TEXT, "delta": REAL}
-EVENT = {"mechanism": TEXT, "q": MAYBE, "sigma": MAYBE, "steps": MAYBE, "clip": MAYBE}
-SPENT = {"what": TEXT, "plan": TEXT, "before": MAYBE, "after": MAYBE}
-SEALED = {"planned": WHOLE, "sha256": TEXT, "bytes": WHOLE, "tensors": (list,)}
-STATES: Mapping[str, Mapping[str, tuple[type, ...]]] = {
-    "opened": {**COMMON, **OPENED, "budget": MAYBE},
-    "budget": {**COMMON, "budget": MAYBE},
-    "planned": {**COMMON, **ROUND, **SPENT, **EVENT},
-    "refused": {**COMMON, **ROUND, "reason": TEXT},
-    "sealed": {**COMMON, **ROUND, **SEALED},
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One verified line: its number, its state, its fields and its hash."""
-
-    n: int
-    state: str
-    body: Mapping[str, Any]
-    line: str
-    hash: str
-
-
-@dataclass(slots=True)
-class Chain:
-    """Entries, each verified against those before it, and what they amount to.
-
-    Attributes:
-        entries: All entries, in order.
-        events: Everything charged with noise.
-        exposed: Whether anything was charged without noise: epsilon is then infinite.
-        budget: Newest limit on epsilon.
-    """
-
-    entries: list[Entry] = field(default_factory=list)
-    events: list[GaussianEvent] = field(default_factory=list)
-    exposed: bool = False
-    budget: float = math.nan
-    _unsealed: dict[int, tuple[str, int]] = field(default_factory=dict)
-
-    @property
-    def head(self) -> str:
-        """Hash of the newest entry."""
-        return self.entries[-1].hash if self.entries else GENESIS
-
-    def add(self, line: str) -> Entry:
-        """Verify the next line and take it in.
-
-        Raises:
-            LedgerBroken: With the number of the entry and what is wrong.
-        """
-        n, head = len(self.entries), self.head
-        try:
-            body = json.loads(line)
-            _require(isinstance(body, dict), "not a JSON object")
-            _require(_canonical(body) == line, "not canonical JSON")
-            _require_fields(body)
-            _require(body["n"] == n, f"out of sequence: it says {body['n']}")
-            _require(body["prev"] == head, "prev is not the hash of the entry before")
-            _require((body["state"] == "opened") == (n == 0), "only entry 0 opens")
-            self._take(body)
-        except (ValueError, RecursionError, ConfigError) as error:
-            raise LedgerBroken(f"ledger entry {n}: {error}") from None
-        entry = Entry(
-            n=n, state=body["state"], body=body, line=line, hash=_hash(head, line)
-        )
-        self.entries.append(entry)
-        return entry
-
-    def epsilon(self, relation: Relation, *extra: GaussianEvent) -> float:
-        """Return what is spent, together with ``extra``."""
-        if self.exposed:
-            return math.inf
-        return epsilon([*self.events, *extra], self.entries[0].body["delta"], relation)
-
-    def _take(self, body: Mapping[str, Any]) -> None:
-        """Account for one entry whose fields are all there."""
-        match body["state"]:
-            case "opened":
-                _require_opening(body)
-                self.budget = _budget(body)
-            case "budget":
-                self.budget = _budget(body)
-            case "planned":
-                event = _event(body)
-                allowed = event is not None or math.isinf(self.budget)
-                _require(allowed, "a release without noise under a finite budget")
-                self.exposed |= event is None
-                self.events += [event] if event else []
-                self._unsealed[body["n"]] = body["run"], body["round"]
-            case "sealed":
-                plan = self._unsealed.pop(body["planned"], None)
-                ours = plan == (body["run"], body["round"])
-                _require(
-                    ours, f"{body['planned']} is not an unsealed plan of its round"
-                )
-
-
-def verify_lines(lines: Iterable[str]) -> Chain:
-    """Verify an export, line by line, without the ledger it came from.
-
-    Raises:
-        LedgerBroken: If a line was changed, moved, added or removed.
-    """
-    *body, last = [line.removesuffix("\n") for line in lines] or [""]
-    chain = Chain()
-    for line in body:
-        chain.add(line)
-    if not body or last != _closing(chain):
-        raise LedgerBroken(
-            f"ledger export: entry {len(body) - 1} is not followed by its hash"
-        )
-    return chain
 
 
 def _utc_now() -> str:
@@ -214,7 +96,7 @@ class Ledger:
                 ledger._create(epsilon)
         with ledger._writing() as page:
             if page.chain.budget != epsilon:
-                page.append("budget", budget=_finite(epsilon))
+                page.append("budget", budget=finite(epsilon))
         return ledger
 
     def plan(
@@ -317,7 +199,7 @@ class Ledger:
     def export(self, path: Path) -> None:
         """Write JSON Lines for ``verify_lines``: all entries, then their head."""
         chain = self._read()
-        lines = [*(entry.line for entry in chain.entries), _closing(chain)]
+        lines = [*(entry.line for entry in chain.entries), closing_line(chain)]
         path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
 
     def _newest(self, state: str, **wanted: str | int) -> Entry | None:
@@ -332,7 +214,7 @@ class Ledger:
             limit, spent = page.chain.budget, page.chain.epsilon(RELATION)
             after = page.chain.epsilon(RELATION, event) if event else math.inf
             if after <= limit:
-                costs = {"before": _finite(spent), "after": _finite(after)}
+                costs = {"before": finite(spent), "after": finite(after)}
                 return page.append("planned", **costs, **fields).n
             where = {"run": fields["run"], "round": fields["round"]}
             page.append("refused", **where, reason=BudgetSpent.__name__)
@@ -359,7 +241,7 @@ class Ledger:
                     unit=UNIT,
                     relation=RELATION,
                     delta=self.delta,
-                    budget=_finite(budget),
+                    budget=finite(budget),
                 )
             with suppress(FileExistsError):  # another process was first
                 os.link(fresh.path, self.path)
@@ -436,7 +318,7 @@ class Page:
         """Add one entry, held to the same checks as one that is read."""
         place = {"n": len(self.chain.entries), "prev": self.chain.head}
         body = {"state": state, "date": self.now(), **place, **fields}
-        entry = self.chain.add(_canonical(body))
+        entry = self.chain.add(canonical(body))
         row = (entry.n, entry.line, entry.hash)
         self.db.execute("INSERT INTO entry VALUES (?, ?, ?)", row)
         return entry
@@ -450,66 +332,7 @@ def _stored(db: sqlite3.Connection) -> Chain:
         if n != expected:
             raise LedgerBroken(f"ledger entry {expected}: missing; the next is {n}")
         line = str(text)  # a torn page may give anything, whatever the table says
-        if digest != _hash(chain.head, line):
+        if digest != hash_after(chain.head, line):
             raise LedgerBroken(f"ledger entry {n}: its hash does not match")
         chain.add(line)
     return chain
-
-
-def _closing(chain: Chain) -> str:
-    """Return the last line of an export; without it nothing guards the last entry."""
-    return _canonical({"entries": len(chain.entries), "head": chain.head})
-
-
-def _canonical(body: Mapping[str, Any]) -> str:
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _hash(previous: str, line: str) -> str:
-    return hashlib.sha256((previous + line).encode()).hexdigest()
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _require(holds: bool, fault: str) -> None:  # noqa: FBT001 - reads as a sentence
-    if not holds:
-        raise ValueError(fault)
-
-
-def _require_fields(body: Mapping[str, Any]) -> None:
-    """Refuse an unknown state, an unknown or missing field and a wrong type."""
-    state = str(body.get("state"))
-    _require(state in STATES, f"unknown state {state!r}")
-    kinds = STATES[state]
-    odd = sorted(body.keys() ^ kinds.keys())
-    _require(not odd, f"unknown or missing: {', '.join(odd)}")
-    wrong = [name for name, kind in kinds.items() if type(body[name]) not in kind]
-    _require(not wrong, f"wrong type: {', '.join(wrong)}")
-
-
-def _require_opening(body: Mapping[str, Any]) -> None:
-    """Refuse a ledger kept under other rules than ours."""
-    rules = (FORMAT, UNIT, RELATION)
-    theirs = (body["format"], body["unit"], body["relation"])
-    _require(theirs == rules, f"format, unit and relation are {theirs}, not {rules}")
-    _require(0 < body["delta"] < 1, f"delta {body['delta']} is not in (0, 1)")
-
-
-def _budget(body: Mapping[str, Any]) -> float:
-    budget = math.inf if body["budget"] is None else float(body["budget"])
-    _require(budget > 0, f"budget {budget} is not above 0")
-    return budget
-
-
-def _event(body: Mapping[str, Any]) -> GaussianEvent | None:
-    """Return what was charged, or None where there was no noise."""
-    _require(body["what"] in PURPOSES, f"{body['what']!r} is not one of {PURPOSES}")
-    q, sigma, steps, clip = (body[name] for name in ("q", "sigma", "steps", "clip"))
-    if body["mechanism"] == EXACT:
-        _require({q, sigma, steps, clip} == {None}, "parameters of a noise it has not")
-        return None
-    _require(body["mechanism"] == NOISY, f"unknown mechanism {body['mechanism']!r}")
-    _require(clip is not None and clip > 0, f"clip {clip} is not above 0")
-    return GaussianEvent(q=q, sigma=sigma, steps=steps)

@@ -12,7 +12,7 @@ DRAWS = 1000  # bootstrap samples
 
 
 def ranks(scores: npt.NDArray[np.float32], targets: Ints, seen: Sequence[Ints]) -> Ints:
-    """Return the rank of each user's held-out item among items they have not met, from 1.
+    """Return the rank, from 1, of each user's held-out item among items not met.
 
     Ties count against the item: it stands behind every item of equal score.
 

@@ -27,7 +27,7 @@ class AdapterSpec:
     Attributes:
         base: SHA-256 of the encoder's weights, tokenizer and configuration.
         modules: ``output`` (the last layer's ``output.dense``), ``dense:K`` (all dense
-            modules of the top K layers) or ``attention:K`` (query and value of the top K).
+            modules of the top K layers) or ``attention:K`` (their query and value).
         rank: LoRA rank r.
         scale: LoRA's s in ``W + s B A`` (alpha / r).
         seed: Public seed of the frozen A.
@@ -119,8 +119,8 @@ class Recipe:
         seed: Public seed of the head's first factors and of the data order.
     """
 
-    learning_rate: float = 0.02
-    head_learning_rate: float = 0.03
+    learning_rate: float = 0.01
+    head_learning_rate: float = 0.02
     temperature: float = 16.0
     cf_scale: float = 2.0
     alpha: float = 0.5
@@ -186,7 +186,7 @@ class RoundPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterUpdate:
-    """One site's change of the adapter after its noisy steps; made by ``client/egress.py``.
+    """One site's noised change of the adapter; only ``client/egress.py`` makes one.
 
     Attributes:
         site, run, number: Who answers which round of which run.

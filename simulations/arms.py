@@ -13,16 +13,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from client.app import app
+from client.site import open_site
 from server.app import federate
 from server.registry import Registry
 from server.rounds import RoundReport
 from server.settings import Settings
 from shared.accounting import GaussianEvent, epsilon, noise_for
-from shared.errors import RoundError
-from shared.protocol import Adapter, AdapterSpec, Mechanism, Recipe
+from shared.errors import BudgetSpent, RoundError
+from shared.protocol import Adapter, Mechanism
 from simulations.grid import LocalGrid
 from simulations.scenario import Scenario
-from simulations.world import World, write_site
+from simulations.stage import Stage
+from simulations.world import write_site
 
 Watch = Callable[[RoundReport], None]
 
@@ -42,16 +44,6 @@ class Trained:
     folder: Path
     registry: Path
     private: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What all trained arms share: encoder, spec, start adapter and data folders."""
-
-    spec: AdapterSpec
-    recipe: Recipe
-    start: Path
-    data: Path
 
 
 def mechanism_for(scenario: Scenario, *, private: bool) -> Mechanism:
@@ -82,17 +74,19 @@ def release(prior_sigma: float) -> GaussianEvent:
 
 
 def train_together(
+    stage: Stage,
     folder: Path,
-    scenario: Scenario,
-    world: World,
-    bench: Bench,
     *,
     private: bool,
     names: Sequence[str],
-    resume: bool,
+    alone: bool,
     watch: Watch,
 ) -> list[Trained]:
-    """Run one federation of the sites ``names`` in ``folder``."""
+    """Run one federation of the sites ``names`` in ``folder``.
+
+    A site that trains ``alone`` stops where its budget ends and keeps what it has.
+    """
+    scenario, world, bench = stage.scenario, stage.world, stage.bench
     folder.mkdir(parents=True, exist_ok=True)
     sites = {
         name: write_site(
@@ -113,16 +107,26 @@ def train_together(
             start=str(bench.start.resolve()),
             sites=",".join(names),
             rounds=scenario.simulation.rounds,
-            resume=resume,
+            resume=stage.resume,
         ),
         spec=bench.spec,
         mechanism=mechanism_for(scenario, private=private),
         recipe=bench.recipe,
     )
     engine = _by_ray if scenario.simulation.engine == "ray" else _in_process
-    engine(settings, sites, watch)
+    try:
+        engine(settings, sites, watch)
+    except RoundError:
+        if not (alone and all(_budget_is_spent(site) for site in sites.values())):
+            raise
     registry = folder / "registry"
     return [Trained(name, sites[name], registry, private) for name in names]
+
+
+def _budget_is_spent(folder: Path) -> bool:
+    """Return whether the site's ledger ends with a refusal for want of budget."""
+    newest = open_site(folder).open_ledger().entries()[-1]
+    return newest.body.get("reason") == BudgetSpent.__name__
 
 
 def _in_process(settings: Settings, sites: dict[str, Path], watch: Watch) -> None:
@@ -167,13 +171,8 @@ def read_rounds(out: Path) -> list[RoundReport]:
 
 
 def final_adapter(trained: Trained, start: Path) -> tuple[int, Adapter]:
-    """Return the number of the newest version and its exchanged tensors."""
-    number, adapter = Registry.open(trained.registry, start).current()
-    if number == 0:
-        raise RoundError(
-            f"{trained.registry} holds no version: the arm did not finish a round"
-        )
-    return number, adapter
+    """Return the newest version's number and exchanged tensors; 0 is the start."""
+    return Registry.open(trained.registry, start).current()
 
 
 def newest_version(trained: Trained, start: Path) -> Path:

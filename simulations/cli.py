@@ -50,11 +50,11 @@ class LazyRole(click.Command):
 class Roles(TyperGroup):
     """The groups of ``ROLES``."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click passes it
         """Return the names of the roles."""
         return list(ROLES)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click passes it
         """Return a role that is not loaded yet."""
         return LazyRole(cmd_name, *ROLES[cmd_name]) if cmd_name in ROLES else None
 

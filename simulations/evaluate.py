@@ -12,8 +12,7 @@ from client.model import HybridModel
 from client.noise import system_uniform
 from client.prior import release_popularity
 from client.round import popularity_prior, workbench
-from client.site import open_site
-from shared.catalogue import Catalogue
+from client.site import Site, open_site
 from shared.metrics import coverage, hit, interval, ndcg, ranks, top_items
 from shared.protocol import Adapter, AdapterSpec, Array, Recipe
 from simulations.arms import Trained
@@ -68,7 +67,7 @@ def _rank(score: Score, held: Sequence[HeldOut]) -> tuple[Ints, Ints]:
 
 
 def popularity_scores(world: World) -> list[Score]:
-    """Return each site's scores by exact popularity, pooled over sites of one catalogue.
+    """Return each site's scores by exact popularity, pooled over equal catalogues.
 
     NOT PRIVATE: exact counts of all sites together, as a strong plain baseline.
     """
@@ -123,7 +122,7 @@ def _hybrid(
 ) -> Score:
     site = open_site(trained.folder)
     bench = workbench(site, spec)
-    prior = popularity_prior(site, "run")
+    prior = _prior(site, len(bench.data.catalogue))
     model = HybridModel(
         bench.encoder, bench.activations, bench.centre, head, prior, recipe
     )
@@ -133,6 +132,13 @@ def _hybrid(
         return model.score(histories, alpha)
 
     return score
+
+
+def _prior(site: Site, items: int) -> Array:
+    """Return the released prior; flat where the budget did not allow a release."""
+    if any(entry.state == "planned" for entry in site.open_ledger().entries()):
+        return popularity_prior(site, "run")
+    return np.zeros(items, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +192,7 @@ def summary(outcome: Outcome, rng: np.random.Generator) -> dict[str, dict[str, f
 def difference(
     one: Outcome, other: Outcome, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Return NDCG@10 of ``one`` minus ``other`` with a paired 95 % bootstrap interval."""
+    """Return NDCG@10 of ``one`` minus ``other`` with a paired 95 % interval."""
     gain = ndcg(one.rank(), CUT) - ndcg(other.rank(), CUT)
     low, high = interval(lambda users: float(gain[users].mean()), len(gain), rng)
     return {"mean": float(gain.mean()), "low": low, "high": high}

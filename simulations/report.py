@@ -1,11 +1,11 @@
-"""What a simulation found: ``report.json``, the final adapter, and a table for people."""
+"""What a simulation found: ``report.json``, the final adapter, a table for people."""
 
 import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -13,26 +13,24 @@ from rich.table import Table
 
 from client.site import open_site
 from shared.accounting import epsilon
-from shared.ledger import UNIT, Ledger
+from shared.chain import UNIT
+from shared.ledger import Ledger
+from shared.metrics import hit, ndcg
 from simulations import arms, evaluate
 from simulations.arms import Trained
 from simulations.evaluate import Outcome
-
-if TYPE_CHECKING:
-    from simulations.run import Stage
+from simulations.stage import Stage, arm_folder, main_arm
 
 SCHEMA = "tacit/report/1"
 
 
 def build(
-    stage: "Stage",
+    stage: Stage,
     trained: Mapping[str, Sequence[Trained]],
     outcomes: Sequence[Outcome],
     timing: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return the report; every epsilon is recomputed from the ledgers of the run."""
-    from simulations.run import arm_folder, main_arm  # noqa: PLC0415  # run imports us
-
     main = main_arm(stage.scenario)
     rng = np.random.default_rng([stage.scenario.simulation.seed, 2])
     rounds = (
@@ -103,8 +101,8 @@ def _metrics(outcome: Outcome, rng: np.random.Generator) -> dict[str, Any]:
     """
     per_site = {
         name: {
-            "ndcg@10": float(evaluate.ndcg(ranking.rank, evaluate.CUT).mean()),
-            "hr@10": float(evaluate.hit(ranking.rank, evaluate.CUT).mean()),
+            "ndcg@10": float(ndcg(ranking.rank, evaluate.CUT).mean()),
+            "hr@10": float(hit(ranking.rank, evaluate.CUT).mean()),
             "users": len(ranking.rank),
         }
         for name, ranking in outcome.sites.items()
@@ -129,7 +127,7 @@ def _differences(
 def _privacy(
     sites: Sequence[Mapping[str, Any]],
     trained: Mapping[str, Sequence[Trained]],
-    stage: "Stage",
+    stage: Stage,
 ) -> dict[str, Any]:
     """Return the guarantee of the main arm, in the words of PRIVACY.md."""
     spent = [site["epsilon"] for site in sites]
@@ -141,10 +139,12 @@ def _privacy(
         else "NOT PRIVATE",
         "unit": UNIT,
         "relation": "add/remove one user; the replace-one figure stands beside it",
-        "accountant": "PLD upper bound (dp-accounting), composed over all ledger events",
+        "accountant": "PLD upper bound (dp-accounting), composed over all ledger "
+        "events",
         "epsilon_max": max(spent) if private else None,
         "delta": max((site["delta"] for site in sites), default=None),
-        "several_sites": "a person with accounts at several sites adds the sites' epsilons",
+        "several_sites": "a person with accounts at several sites adds the sites' "
+        "epsilons",
         "mechanisms": {
             arm: arms.describe(stage.scenario, private=found[0].private)
             for arm, found in trained.items()
@@ -164,10 +164,8 @@ def write(out: Path, made: Mapping[str, Any]) -> None:
     fresh.replace(out / "report.json")
 
 
-def save_adapter(stage: "Stage", trained: Mapping[str, Sequence[Trained]]) -> None:
+def save_adapter(stage: Stage, trained: Mapping[str, Sequence[Trained]]) -> None:
     """Copy the newest global adapter to ``out/adapter`` as a plain PEFT folder."""
-    from simulations.run import main_arm  # noqa: PLC0415  # run imports us
-
     main = main_arm(stage.scenario)
     if main is None or main == "local":
         return
@@ -181,9 +179,9 @@ def show(made: Mapping[str, Any], console: Console) -> None:
     """Print the arms, the paired differences and the sites."""
     console.print(_arms_table(made))
     for name, gain in made["differences"].items():
+        spread = f"[{gain['low']:+.4f}, {gain['high']:+.4f}]"
         console.print(
-            f"  {name}: NDCG@10 {gain['mean']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]",
-            highlight=False,
+            f"  {name}: NDCG@10 {gain['mean']:+.4f} {spread}", highlight=False
         )
     console.print(_sites_table(made))
     privacy = made["privacy"]

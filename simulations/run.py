@@ -1,35 +1,20 @@
 """One simulation from scenario to report: world, arms, evaluation, files."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tomli_w
 
-from server.rounds import RoundReport
 from shared.encoder import base_digest, open_encoder
 from shared.errors import ConfigError
 from simulations import arms, evaluate, report
-from simulations.arms import Bench, Trained
+from simulations.arms import Trained
 from simulations.evaluate import Outcome, Score
 from simulations.scenario import Scenario
+from simulations.stage import Bench, Stage, Tell, arm_folder, main_arm, to_train
 from simulations.world import World, make_world, write_data
-
-Tell = Callable[[str, int, RoundReport], None]  # arm, rounds of it in all, one round
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What every arm of one simulation works with."""
-
-    out: Path
-    scenario: Scenario
-    world: World
-    bench: Bench
-    resume: bool
-    tell: Tell
 
 
 def simulate(
@@ -45,7 +30,7 @@ def simulate(
     world = make_world(scenario)
     stage = Stage(out, scenario, world, _prepare(out, scenario, world), resume, tell)
     prepared = time.monotonic()
-    trained = {arm: _train(stage, arm) for arm in _to_train(scenario)}
+    trained = {arm: _train(stage, arm) for arm in to_train(scenario)}
     fitted = time.monotonic()
     outcomes = [_outcome(stage, arm, trained) for arm in scenario.simulation.arms]
     timing = {
@@ -57,18 +42,6 @@ def simulate(
     report.write(out, made)
     report.save_adapter(stage, trained)
     return made
-
-
-def main_arm(scenario: Scenario) -> str | None:
-    """Return the arm whose adapter, ledgers and rounds the run's folder shows first."""
-    trained = _to_train(scenario)
-    first = [arm for arm in ("federated", "federated-no-dp", "local") if arm in trained]
-    return first[0] if first else None
-
-
-def arm_folder(out: Path, scenario: Scenario, arm: str) -> Path:
-    """Return where an arm works: the run's folder itself for the main arm."""
-    return out if arm == main_arm(scenario) else out / "arms" / arm
 
 
 def _claim(out: Path, scenario: Scenario, *, resume: bool) -> None:
@@ -97,15 +70,10 @@ def _prepare(out: Path, scenario: Scenario, world: World) -> Bench:
         encoder.set_adapter(
             {n: np.zeros(s, np.float32) for n, s in encoder.shapes().items()}
         )
-        encoder.save(start)
+        fresh = out / "start.new"
+        encoder.save(fresh)
+        fresh.replace(start)  # whole or not at all: its presence says that all is there
     return Bench(spec, scenario.recipe(), start, data)
-
-
-def _to_train(scenario: Scenario) -> list[str]:
-    """Return the trained arms that are asked for, or that others are measured with."""
-    asked = scenario.simulation.arms
-    needed = [arm for arm in ("federated", "federated-no-dp", "local") if arm in asked]
-    return needed or (["federated"] if "text" in asked else [])
 
 
 def _train(stage: Stage, arm: str) -> list[Trained]:
@@ -120,13 +88,11 @@ def _train(stage: Stage, arm: str) -> list[Trained]:
     for names in groups:
         place = folder / names[0] if arm == "local" else folder
         trained += arms.train_together(
+            stage,
             place,
-            stage.scenario,
-            world,
-            stage.bench,
             private=private,
             names=names,
-            resume=stage.resume,
+            alone=arm == "local",
             watch=lambda told: stage.tell(arm, asked.rounds * len(groups), told),
         )
     return trained

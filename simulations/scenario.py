@@ -1,4 +1,4 @@
-"""What one simulation is asked to do: defaults, then a TOML file, then the command line."""
+"""What one simulation is asked: defaults, then a TOML file, then the command line."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -146,7 +146,7 @@ class Scenario:
         )
 
     def mechanism(self, **noise: float) -> Mechanism:
-        """Return the mechanism; ``noise`` gives sigma, and prior-sigma where it is zero."""
+        """Return the mechanism; ``noise`` gives sigma, and prior-sigma if zero."""
         noisy = {key.replace("_", "-"): value for key, value in noise.items()}
         return read(Mechanism, {**self.overrides["mechanism"], **noisy}, "[mechanism]")
 
@@ -205,14 +205,19 @@ def site_names(count: int) -> tuple[str, ...]:
 
 
 def _file_tables(file: Path | None) -> dict[str, dict[str, Any]]:
+    """Return what a file says; every key at its top must be a table."""
     if file is None:
         return {}
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        tables = tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"scenario {file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"scenario {file} is not TOML: {error}") from None
+    loose = [key for key, value in tables.items() if not isinstance(value, dict)]
+    if loose:
+        raise ConfigError(f"scenario {file}: {', '.join(loose)} outside any [table]")
+    return tables
 
 
 def _assignment(text: str) -> tuple[str, str, object]:
@@ -234,11 +239,11 @@ def _budgets(given: Mapping[str, object], sites: int) -> dict[str, float]:
         if (
             name not in known
             or type(value) not in {int, float}
-            or not 0 < float(str(value))
+            or float(str(value)) <= 0
         ):
             raise ConfigError(
-                f"budgets.{name}={value!r}: the name must be one of {known[0]}..{known[-1]}, "
-                "the value an epsilon above 0"
+                f"budgets.{name}={value!r}: the name must be one of {known[0]}.."
+                f"{known[-1]}, the value an epsilon above 0"
             )
         budgets[name] = float(str(value))
     return budgets

@@ -13,8 +13,8 @@ import typer
 
 if TYPE_CHECKING:
     from server.rounds import RoundReport
-    from simulations.run import Tell
     from simulations.scenario import Scenario
+    from simulations.stage import Tell
 
 app = typer.Typer(no_args_is_help=False)
 
@@ -24,6 +24,7 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
     scenario: Annotated[
         Path | None, typer.Argument(help="A scenario file (TOML).")
     ] = None,
+    *,
     data: Annotated[
         Path | None, typer.Option(help="Data set folder; default: generated.")
     ] = None,
@@ -46,20 +47,22 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
     ] = None,
     no_dp: Annotated[
         bool, typer.Option("--no-dp", help="Train without clip and noise: NOT PRIVATE.")
-    ] = False,  # noqa: FBT002
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out.")
-    ] = False,  # noqa: FBT002
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON.")
-    ] = False,  # noqa: FBT002
+    ] = False,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any setting, e.g. recipe.factors=16."),
     ] = None,
 ) -> None:
     """Train a federation on this machine and compare arms on held-out events.
+
+    SCENARIO is a TOML file; the options below win over what it says.
 
     Every run leaves a folder: report.json, events.jsonl, config.toml, the adapter as a
     PEFT folder, and each site with its ledger.
@@ -96,12 +99,13 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
 
 @contextmanager
 def _progress(asked: "Scenario") -> "Iterator[Tell]":
-    """Show rounds, sites, time left and epsilon; plain lines where there is no terminal."""
+    """Show rounds, sites, time left and epsilon; plain lines without a terminal."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        TaskID,
         TextColumn,
         TimeRemainingColumn,
     )
@@ -117,18 +121,19 @@ def _progress(asked: "Scenario") -> "Iterator[Tell]":
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        tasks: dict[str, object] = {}
+        tasks: dict[str, TaskID] = {}
 
         def tell(arm: str, of: int, told: "RoundReport") -> None:
             if arm not in tasks:
                 tasks[arm] = bar.add_task(arm, total=of, note="")
-            bar.update(tasks[arm], advance=1, note=_note(asked, arm, told))  # type: ignore[arg-type]
+            bar.update(tasks[arm], advance=1, note=_note(asked, arm, told))
 
         yield tell
 
 
 def _line(asked: "Scenario", arm: str, of: int, told: "RoundReport") -> str:
-    return f"{arm}: round {told.number} ({of} in all) {told.seconds:.1f} s, {_note(asked, arm, told)}"
+    done = f"{arm}: round {told.number} ({of} in all) {told.seconds:.1f} s"
+    return f"{done}, {_note(asked, arm, told)}"
 
 
 def _note(asked: "Scenario", arm: str, told: "RoundReport") -> str:

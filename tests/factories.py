@@ -12,9 +12,10 @@ from client.model import HybridModel
 from shared.encoder import TextEncoder, base_digest, load_base
 from shared.protocol import AdapterSpec, Mechanism, Recipe, RoundPlan
 
-WORDS = (
-    "night train desert cook chess storm violin harbour fox winter map comet".split()
-)
+WORDS = [
+    *("night", "train", "desert", "cook", "chess", "storm"),
+    *("violin", "harbour", "fox", "winter", "map", "comet"),
+]
 
 
 def texts(count: int) -> tuple[str, ...]:
@@ -48,7 +49,7 @@ def small_recipe(**changes: object) -> Recipe:
 def tiny_model(
     folder: Path, items: int = 30, *, modules: str = "output", **recipe: object
 ) -> HybridModel:
-    """A hybrid model over ``items`` generated texts, with an adapter that is not zero."""
+    """A hybrid model over ``items`` generated texts; its adapter is not zero."""
     encoder = tiny_encoder(modules=modules)
     rng = np.random.default_rng(5)
     encoder.set_adapter(

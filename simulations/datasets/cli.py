@@ -29,7 +29,7 @@ def fetch(
         "data"
     ),
 ) -> None:
-    """Download a data set from its publisher, and check it."""
+    """Download the data set NAME from its publisher, and check it."""
     _show(registry.fetch(name, to))
 
 
@@ -37,7 +37,7 @@ def fetch(
 def verify(
     folder: Annotated[Path, typer.Argument(help="Folder of a data set.")],
 ) -> None:
-    """Compare a folder's files with the digests on record."""
+    """Compare the files in FOLDER with the digests on record."""
     _show(registry.verify(folder))
 
 

@@ -51,9 +51,12 @@ def test_secret_streams_come_from_the_operating_system(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(
-        "client.noise.os.urandom", lambda n: (asked.append(n), b"\x01" * n)[1]
-    )
+
+    def urandom(count: int) -> bytes:
+        asked.append(count)
+        return b"\x01" * count
+
+    monkeypatch.setattr("client.noise.os.urandom", urandom)
 
     secret_streams().noise(3)
     secret_streams().coins(2)

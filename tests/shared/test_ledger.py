@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.accounting import GaussianEvent, epsilon
+from shared.chain import GENESIS, Chain, verify_lines
 from shared.errors import BudgetSpent, ConfigError, LedgerBroken
-from shared.ledger import GENESIS, Chain, Ledger, verify_lines
+from shared.ledger import Ledger
 
 DELTA = 1e-5
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from shared.metrics import coverage, hit, interval, ndcg, ranks, top_items
 
 def slow_rank(scores: np.ndarray, target: int, seen: np.ndarray) -> int:
     others = [j for j in range(len(scores)) if j != target and j not in set(seen)]
-    return 1 + sum(scores[j] >= scores[target] for j in others)
+    return 1 + sum(bool(scores[j] >= scores[target]) for j in others)
 
 
 @given(seed=st.integers(0, 2**32 - 1))

@@ -69,7 +69,7 @@ def test_every_form_of_movielens_gives_the_same_site(tmp_path: Path, form: str) 
     assert data.histories[0].likes.tolist() == [False, True]
 
 
-def test_credits_are_read_where_they_are_known_and_the_plot_if_asked_for(
+def test_credits_and_plot_are_read_where_they_are_known_if_asked_for(
     tmp_path: Path,
 ) -> None:
     credit = (
@@ -78,12 +78,11 @@ def test_credits_are_read_where_they_are_known_and_the_plot_if_asked_for(
     write(tmp_path, {**FORMS["100k"], "item_text.tsv": credit})
 
     plain = open_dataset(tmp_path)
+    known = movielens.load_100k(tmp_path, fields=("title", "director", "actors"))
     told = movielens.load_100k(tmp_path, fields=("title", "plot"))
 
-    assert plain.catalogue.texts == (
-        "Léon (1994). Crime, Drama. Besson. Reno",
-        "unknown",
-    )
+    assert plain.catalogue.texts == ("Léon (1994). Crime, Drama", "unknown")
+    assert known.catalogue.texts == ("Léon (1994). Besson. Reno", "unknown")
     assert told.catalogue.texts == ("Léon (1994). A man.", "unknown")
 
 

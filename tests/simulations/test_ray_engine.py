@@ -6,7 +6,7 @@ import tomllib
 from contextlib import suppress
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from server.settings import defaults

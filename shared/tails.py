@@ -1,0 +1,100 @@
+"""What runs above the cached activations, for each choice of adapted modules.
+
+A tail knows two ways: ``below`` runs the whole encoder and returns, per token, what an
+adapter never changes; ``above`` goes on from there to the last hidden states. Where the
+layers are found in a model is the business of ``shared/encoder.py``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Tail(Protocol):
+    """The part of the encoder that a step runs."""
+
+    def below(self, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Return what never changes, [n, tokens, channels]."""
+
+    def above(self, stored: Tensor, mask: Tensor) -> Tensor:
+        """Return the last hidden states, [n, tokens, width]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputTail:
+    """The last layer's ``output.dense`` alone: LayerNorm(frozen + s B (A x)).
+
+    Stored per token: ``W x + b + residual`` and ``A x``; neither ever changes, so a
+    step is one [r -> width] product, a LayerNorm and the pooling.
+
+    Attributes:
+        encoder: The whole model.
+        dense: The adapted module, ``W x + b + s B (A x)``.
+        down: Its A.
+        up: Its B.
+        layer_norm: What follows it, over the sum with the residual.
+        scale: LoRA's s.
+    """
+
+    encoder: nn.Module
+    dense: nn.Module
+    down: nn.Module
+    up: nn.Module
+    layer_norm: nn.LayerNorm
+    scale: float
+
+    def below(self, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Return [n, tokens, width + r]: the frozen sum, then A x."""
+        seen: list[Tensor] = []
+        grab = self.dense.register_forward_hook(
+            lambda _module, given, made: seen.extend((given[0], made))
+        )
+        keep = self.layer_norm.register_forward_pre_hook(
+            lambda _module, given: seen.append(given[0])
+        )
+        self.encoder(**tokens)
+        grab.remove()
+        keep.remove()
+        inner, _, frozen = seen
+        return torch.cat([frozen, self.down(inner)], dim=-1)
+
+    def above(self, stored: Tensor, mask: Tensor) -> Tensor:
+        """Return the last hidden states [n, tokens, width]; needs no ``mask``."""
+        del mask
+        width = self.layer_norm.normalized_shape[0]
+        low: Tensor = self.up(stored[..., width:])
+        hidden: Tensor = self.layer_norm(stored[..., :width] + self.scale * low)
+        return hidden
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayersTail:
+    """The top layers whole; stored per token: the hidden state that enters them.
+
+    Attributes:
+        encoder: The whole model.
+        layers: Its top layers, from the first that is adapted.
+    """
+
+    encoder: nn.Module
+    layers: Sequence[nn.Module]
+
+    def below(self, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Return [n, tokens, width], what enters the first adapted layer."""
+        seen: list[Tensor] = []
+        grab = self.layers[0].register_forward_pre_hook(
+            lambda _module, given: seen.append(given[0])
+        )
+        self.encoder(**tokens)
+        grab.remove()
+        return seen[0]
+
+    def above(self, stored: Tensor, mask: Tensor) -> Tensor:
+        """Return the last hidden states [n, tokens, width]."""
+        hidden, attend = stored, mask[:, None, None, :].bool()
+        for layer in self.layers:
+            hidden = layer(hidden, attend)
+        return hidden

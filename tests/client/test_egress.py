@@ -1,0 +1,163 @@
+"""The door: exactly what is allowed leaves, and nothing else."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from client.egress import seal
+from shared.adapter import norm
+from shared.errors import EgressRefused
+from shared.protocol import Adapter, RoundPlan
+from tests.standin import a_plan
+
+SHAPES = {"a.lora_B.weight": (3, 2), "b.lora_B.weight": (4,)}
+SECRET = 0.7125374
+
+
+def plan(max_norm: float = 10.0) -> RoundPlan:
+    return replace(a_plan(number=3), shapes=SHAPES, max_norm=max_norm)
+
+
+def honest(seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {n: rng.normal(size=s).astype(np.float32) for n, s in SHAPES.items()}
+
+
+def allowed(delta: Mapping[str, np.ndarray], max_norm: float) -> bool:
+    """The oracle: the allow-list, said in the slow and obvious way."""
+    if set(delta) != set(SHAPES):
+        return False
+    for name, array in delta.items():
+        if array.dtype != np.float32 or array.shape != SHAPES[name]:
+            return False
+        if not np.isfinite(array).all() or (array == 0).all():
+            return False
+    squares = sum(float(x) ** 2 for array in delta.values() for x in array.flat)
+    return math.sqrt(squares) <= max_norm
+
+
+ARRAYS = st.one_of(
+    *(
+        hnp.arrays(
+            dtype,
+            st.sampled_from([(3, 2), (4,), (2, 3), ()]),
+            elements=elements,
+            fill=st.nothing(),
+        )
+        for dtype, elements in (
+            (np.float32, st.floats(width=32)),
+            (np.float32, st.floats(-2, 2, width=32)),
+            (np.float32, st.just(0.0)),
+            (np.float64, st.floats(-1, 1)),
+            (np.int32, st.integers(-2, 2)),
+        )
+    )
+)
+GOOD = st.integers(0, 99).map(honest)
+
+
+@st.composite
+def deltas(draw: st.DrawFn) -> dict[str, np.ndarray]:
+    """Honest deltas, with some tensors replaced, added or left out."""
+    delta = draw(GOOD)
+    names = st.sampled_from([*SHAPES, "c.lora_B.weight", "popularity"])
+    delta |= draw(st.dictionaries(names, ARRAYS, max_size=2))
+    for name in draw(st.sets(names, max_size=1)):
+        delta.pop(name, None)
+    return delta
+
+
+@given(delta=deltas(), max_norm=st.sampled_from([0.5, 3.0, 10.0, 1e30]))
+def test_whatever_is_not_exactly_allowed_is_refused(
+    delta: dict[str, np.ndarray], max_norm: float
+) -> None:
+    if allowed(delta, max_norm):
+        update = seal(delta, plan(max_norm), site="a", ledger_head="f")
+
+        assert update.delta.keys() == SHAPES.keys()
+    else:
+        with pytest.raises(EgressRefused):
+            seal(delta, plan(max_norm), site="a", ledger_head="f")
+
+
+@given(delta=GOOD)
+def test_what_is_allowed_leaves_as_it_is_and_says_whose_it_is(delta: Adapter) -> None:
+    update = seal(delta, plan(), site="site-1", ledger_head="f" * 64)
+
+    assert {n: a.tobytes() for n, a in update.delta.items()} == {
+        n: a.tobytes() for n, a in delta.items()
+    }
+    assert (update.site, update.run, update.number) == ("site-1", "rehearsal", 3)
+    assert update.plan == plan().digest()
+    assert update.ledger_head == "f" * 64
+
+
+FAULTS: dict[str, tuple[str, np.ndarray | None, str]] = {
+    "a tensor is missing": ("a.lora_B.weight", None, "a.lora_B.weight: missing"),
+    "a tensor is unknown": ("users", np.ones(3, np.float32), "users: not agreed"),
+    "another shape": (
+        "b.lora_B.weight",
+        np.ones(5, np.float32),
+        r"shape \(5,\), expected \(4,\)",
+    ),
+    "another type": ("b.lora_B.weight", np.ones(4), "float64, expected float32"),
+    "not a number": (
+        "b.lora_B.weight",
+        np.array([1, np.nan, 1, np.inf], np.float32),
+        "2 of 4 values are not finite",
+    ),
+    "unchanged": ("b.lora_B.weight", np.zeros(4, np.float32), "did not change"),
+    "too long": (
+        "b.lora_B.weight",
+        np.full(4, 6, np.float32),
+        r"update norm 12\.\d+ is over the plan's max-norm 10\.0",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_fault_alone_is_enough_and_is_named(fault: str) -> None:
+    name, array, told = FAULTS[fault]
+    delta = {n: a for n, a in honest().items() if n != name}
+    if array is not None:
+        delta[name] = array
+
+    with pytest.raises(EgressRefused, match=told):
+        seal(delta, plan(), site="a", ledger_head="f")
+
+
+def test_a_refusal_holds_no_value_of_a_tensor() -> None:
+    delta = {**honest(), "b.lora_B.weight": np.full(4, SECRET, np.float64)}
+
+    with pytest.raises(EgressRefused) as caught:
+        seal(delta, plan(), site="a", ledger_head="f")
+
+    assert "0.71" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_the_longest_update_that_is_accepted_is_exactly_the_limit() -> None:
+    delta = {
+        "a.lora_B.weight": np.zeros((3, 2), np.float32),
+        "b.lora_B.weight": np.array([0, 4, 0, 0], np.float32),
+    }
+    delta["a.lora_B.weight"][1, 1] = 3
+
+    assert norm(seal(delta, plan(5.0), site="a", ledger_head="f").delta) == 5.0
+    with pytest.raises(EgressRefused, match="max-norm"):
+        seal(delta, plan(4.9999), site="a", ledger_head="f")
+
+
+def test_what_was_sealed_does_not_follow_later_changes_of_the_mapping() -> None:
+    delta = honest()
+    update = seal(delta, plan(), site="a", ledger_head="f")
+
+    del delta["a.lora_B.weight"]
+
+    assert update.delta.keys() == SHAPES.keys()

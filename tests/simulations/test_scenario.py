@@ -1,0 +1,234 @@
+"""What a simulation is asked: defaults, file, options, settings; faults at once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.errors import ConfigError
+from shared.protocol import Mechanism, Recipe
+from simulations.scenario import (
+    ARMS,
+    ENGINES,
+    PARTITIONS,
+    Scenario,
+    Simulation,
+    read_scenario,
+    site_names,
+)
+
+BASE = "0" * 64
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "scenario.toml").write_text(text, "utf-8")
+    return folder / "scenario.toml"
+
+
+def test_nothing_asked_is_the_defaults() -> None:
+    scenario = read_scenario(None, {}, [])
+
+    assert scenario.simulation == Simulation()
+    assert scenario.recipe() == Recipe()
+    assert scenario.mechanism() == Mechanism()
+    assert scenario.budgets == {}
+
+
+def test_the_command_line_wins_over_the_file_and_set_over_all(tmp_path: Path) -> None:
+    text = (
+        "[simulation]\nsites = 2\nrounds = 7\nepsilon = 1\n[recipe]\nfactors = 8\n"
+        "alpha = 0.25\n"
+    )
+
+    scenario = read_scenario(
+        written(tmp_path, text),
+        {"rounds": 9, "epsilon": 2.0, "seed": None},
+        ["epsilon=3", "recipe.factors=16"],
+    )
+
+    asked, recipe = scenario.simulation, scenario.recipe()
+    assert (asked.sites, asked.rounds, asked.epsilon, asked.seed) == (2, 9, 3.0, 0)
+    assert (recipe.factors, recipe.alpha) == (16, 0.25)
+
+
+def test_what_is_set_reaches_spec_mechanism_recipe_and_federation() -> None:
+    sets = ["spec.rank=8", "mechanism.q=0.5", "recipe.targets=3", "federation.trim=0.1"]
+    scenario = read_scenario(None, {"seed": 5}, sets)
+    rest = {"run": "r", "out": "/o", "start": "/s", "sites": "a,b"}
+
+    assert scenario.spec(BASE).rank == 8
+    assert scenario.mechanism(sigma=2.0, prior_sigma=3.0) == Mechanism(
+        q=0.5, sigma=2.0, prior_sigma=3.0
+    )
+    assert (scenario.recipe().targets, scenario.recipe().seed) == (3, 5)
+    assert scenario.federation(**rest, rounds=2).trim == 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("base=tiny", "tiny"),
+        ("base='tiny'", "tiny"),
+        ('base = "a=b"', "a=b"),
+        ("base=/models/x", "/models/x"),
+    ],
+)
+def test_a_set_value_is_toml_or_else_the_text_itself(text: str, value: str) -> None:
+    setting = text.replace(" = ", "=")
+
+    assert read_scenario(None, {}, [setting]).simulation.base == value
+
+
+def test_a_setting_without_a_value_says_how_to_write_one() -> None:
+    with pytest.raises(ConfigError, match="--set epsilon: write key=value"):
+        read_scenario(None, {}, ["epsilon"])
+
+
+def test_unknown_tables_and_keys_are_named_at_once(tmp_path: Path) -> None:
+    text = "[simulatoin]\n[recipe]\nepochs = 3\nseed = 1\n[mechanism]\nsigma = 0.1\n"
+
+    with pytest.raises(ConfigError) as caught:
+        read_scenario(written(tmp_path, text), {}, ["spec.base=x"])
+
+    for told in (
+        "unknown table [simulatoin]",
+        "unknown key recipe.epochs",
+        "unknown key recipe.seed",
+        "unknown key mechanism.sigma",
+        "unknown key spec.base",
+    ):
+        assert told in str(caught.value)
+
+
+def test_the_noise_is_found_from_the_budget_and_cannot_be_set() -> None:
+    for key in ("mechanism.sigma", "mechanism.prior-sigma"):
+        with pytest.raises(ConfigError, match=f"unknown key {key}"):
+            read_scenario(None, {}, [f"{key}=0.3"])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"partition": "fair"}, f"partition='fair' is not one of {PARTITIONS[0]}"),
+        ({"engine": "spark"}, f"engine='spark' is not one of {', '.join(ENGINES)}"),
+        ({"arms": ["text", "best"]}, f"arms='best' is not one of {', '.join(ARMS)}"),
+        ({"sites": 0}, "sites=0 must be at least 1"),
+        ({"rounds": 0}, "rounds=0 must be at least 1"),
+        ({"users": -1}, "users=-1 must be at least 1"),
+        ({"epsilon": 0.0}, "epsilon=0.0 must be finite and above 0; see --no-dp"),
+        ({"epsilon": float("inf")}, "epsilon=inf must be finite"),
+        ({"prior-share": 1.0}, "prior-share=1.0 is not in (0, 1)"),
+        ({"delta": 1.0}, "delta=1.0 is not in (0, 1)"),
+        ({"seed": -1}, "seed=-1 must not be below 0"),
+        ({"sites": "three"}, "sites='three' is not int"),
+        ({"sitse": 3}, "unknown key 'sitse'"),
+    ],
+)
+def test_an_impossible_simulation_is_refused(
+    options: dict[str, object], told: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_scenario(None, options, [])
+
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("spec.rank=0", "rank=0 is not in"),
+        ("recipe.alpha=2.0", "alpha=2.0 is not in"),
+        ("mechanism.q=0.0", "q=0.0 is not in"),
+    ],
+)
+def test_values_out_of_range_are_found_before_anything_runs(
+    setting: str, told: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_scenario(None, {}, [setting])
+
+    assert told in str(caught.value)
+
+
+def test_a_site_may_have_a_budget_of_its_own() -> None:
+    scenario = read_scenario(None, {"sites": 12}, ["budgets.site-03=2"])
+
+    assert scenario.budgets == {"site-03": 2.0}
+
+
+@pytest.mark.parametrize("setting", ["site-4=1", "site-1=0", "site-1=-1", "site-1=x"])
+def test_a_budget_is_a_number_above_0_for_a_site_that_is_there(setting: str) -> None:
+    with pytest.raises(ConfigError, match=r"must be one of site-1\.\.site-3"):
+        read_scenario(None, {"sites": 3}, [f"budgets.{setting}"])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"[simulation", "is not TOML"),
+        (b"[simulation]\ndata = '\xff'", "is not TOML"),
+        (b"sites = 3\nrecipe = 1\n[simulation]\n", "sites, recipe outside any"),
+    ],
+)
+def test_a_file_that_is_no_scenario_is_named(
+    tmp_path: Path, content: bytes, told: str
+) -> None:
+    file = tmp_path / "scenario.toml"
+    file.write_bytes(content)
+
+    with pytest.raises(ConfigError, match=f"scenario {file}.*{told}"):
+        read_scenario(file, {}, [])
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file or directory"):
+        read_scenario(tmp_path / "absent.toml", {}, [])
+
+
+SETTINGS: dict[str, st.SearchStrategy[Any]] = {
+    "simulation.epsilon": st.floats(0.01, 100),
+    "simulation.arms": st.lists(st.sampled_from(ARMS), min_size=1, max_size=3),
+    "simulation.no-dp": st.booleans(),
+    "simulation.data": st.text(max_size=9),
+    "spec.modules": st.sampled_from(["output", "dense:2"]),
+    "mechanism.clip": st.floats(0.1, 10),
+    "recipe.negatives": st.integers(1, 99),
+    "federation.rule": st.sampled_from(["fedavg", "fedadam"]),
+    "budgets.site-2": st.floats(0.1, 10),
+}
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
+    made: dict[str, dict[str, Any]] = {}
+    for name in draw(st.sets(st.sampled_from(sorted(SETTINGS)))):
+        table, _, key = name.partition(".")
+        made.setdefault(table, {})[key] = draw(SETTINGS[name])
+    return made
+
+
+def read(folder: Path, asked: dict[str, Any]) -> Scenario:
+    return read_scenario(written(folder, tomli_w.dumps(asked)), {}, [])
+
+
+@settings(max_examples=40)
+@given(asked=tables())
+def test_a_scenario_written_out_whole_reads_back_as_the_same(
+    tmp_path_factory: pytest.TempPathFactory, asked: dict[str, dict[str, Any]]
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    scenario = read(folder, asked)
+
+    assert read(folder, scenario.tables()) == scenario
+
+
+@given(count=st.integers(1, 1200))
+def test_names_of_sites_sort_in_their_order(count: int) -> None:
+    names = site_names(count)
+
+    assert len(set(names)) == count
+    assert list(names) == sorted(names)
+    assert names[-1] == f"site-{count}"

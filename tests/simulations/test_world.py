@@ -1,0 +1,179 @@
+"""The sites of a simulation, and what no site sees."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client.data import SiteData, load, save
+from client.site import open_site
+from shared.errors import DataError
+from simulations.population import generate
+from simulations.scenario import Scenario, read_scenario
+from simulations.world import World, cache_folder, make_world, write_data, write_site
+
+SMALL = {"users": 40, "sites": 3, "base": "tiny"}
+
+
+def asked(*sets: str, **options: object) -> Scenario:
+    return read_scenario(None, {**SMALL, **options}, sets)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return make_world(asked())
+
+
+def test_every_user_is_at_one_site_with_all_events_but_the_last_two(
+    world: World,
+) -> None:
+    whole = generate(np.random.default_rng([0, 1]), users=40).data
+    events = {history.user: history for history in whole.histories}
+
+    met = [history for data in world.training for history in data.histories]
+
+    assert world.names == ("site-1", "site-2", "site-3")
+    assert sorted(history.user for history in met) == sorted(events)
+    for history in met:
+        assert history == events[history.user].events(slice(len(history)))
+        assert len(history) == len(events[history.user]) - 2
+
+
+def test_no_held_out_event_is_in_what_a_site_trains_on(world: World) -> None:
+    for data, split in zip(world.training, world.splits, strict=True):
+        for history, user in zip(data.histories, split.users, strict=True):
+            assert history == user.train
+            assert user.validation.item not in history.items
+            assert user.test.item not in history.items
+            assert np.array_equal(user.test.before.items[: len(history)], history.items)
+
+
+@pytest.mark.parametrize("partition", ["iid", "size", "taste", "domain"])
+def test_the_same_seed_gives_the_same_world(partition: str) -> None:
+    one, same, other = (
+        make_world(asked(partition=partition, users=60, seed=seed))
+        for seed in (4, 4, 5)
+    )
+
+    assert one.training == same.training
+    assert one.training != other.training
+    assert (one.splits[0].users == same.splits[0].users) is True
+
+
+def test_a_world_shows_how_many_sites_and_no_user(world: World) -> None:
+    assert repr(world) == "World(3 sites)"
+
+
+def test_a_data_set_of_ones_own_is_divided_instead(tmp_path: Path) -> None:
+    whole = generate(np.random.default_rng(7), users=9, items=144).data
+    save(tmp_path, whole)
+
+    made = make_world(asked(data=str(tmp_path), sites=2))
+
+    assert made.training[0].catalogue == whole.catalogue
+    assert sum(len(data.histories) for data in made.training) == 9
+
+
+def test_a_site_without_anyone_to_evaluate_is_refused(tmp_path: Path) -> None:
+    whole = generate(np.random.default_rng(7), users=3, items=144).data
+    idle = tuple(history.events(slice(2)) for history in whole.histories)
+    save(tmp_path, SiteData(whole.catalogue, idle))
+
+    with pytest.raises(DataError, match="site-1 has no user with three likes"):
+        make_world(asked(data=str(tmp_path), sites=1))
+
+
+def test_more_sites_than_users_are_refused() -> None:
+    with pytest.raises(DataError, match="ask for fewer"):
+        make_world(asked(users=2))
+
+
+def test_what_is_written_is_what_a_site_reads(tmp_path: Path, world: World) -> None:
+    write_data(tmp_path, world)
+
+    for name, data in zip(world.names, world.training, strict=True):
+        assert load(tmp_path / name) == data
+
+
+def test_the_held_out_events_are_nowhere_in_a_sites_files(
+    tmp_path: Path, world: World
+) -> None:
+    write_data(tmp_path, world)
+
+    written = {
+        (history.user, item)
+        for name in world.names
+        for history in load(tmp_path / name).histories
+        for item in history.items.tolist()
+    }
+    held = {
+        (user.train.user, event.item)
+        for split in world.splits
+        for user in split.users
+        for event in (user.validation, user.test)
+    }
+
+    assert len(held) >= 40
+    assert not held & written
+
+
+def test_a_site_folder_is_a_site_with_the_budget_that_was_asked(tmp_path: Path) -> None:
+    scenario = asked("budgets.site-2=1.5", epsilon=4.0, delta=1e-6)
+    folders = {
+        name: write_site(
+            tmp_path / "arm",
+            name,
+            tmp_path / "data" / name,
+            scenario=scenario,
+            users=304,
+            private=True,
+        )
+        for name in ("site-1", "site-2")
+    }
+
+    one, two = (open_site(folder) for folder in folders.values())
+    assert (one.settings.name, one.settings.base) == ("site-1", "tiny")
+    assert one.data.resolve() == (tmp_path / "data" / "site-1").resolve()
+    assert (one.policy.epsilon, two.policy.epsilon) == (4.0, 1.5)
+    assert (one.policy.users, one.policy.delta) == (300, 1e-6)
+    assert not one.policy.insecure_test_noise
+
+
+@pytest.mark.parametrize(("users", "declared"), [(1, 10), (14, 10), (96, 100)])
+def test_a_site_declares_a_round_number_of_users_and_delta_is_below_one_of_them(
+    tmp_path: Path, users: int, declared: int
+) -> None:
+    scenario = asked(delta=0.5)
+
+    folder = write_site(
+        tmp_path, "site-1", tmp_path, scenario=scenario, users=users, private=True
+    )
+
+    policy = open_site(folder).policy
+    assert policy.users == declared
+    assert policy.delta == 1 / declared
+
+
+def test_a_site_without_privacy_has_an_infinite_budget(tmp_path: Path) -> None:
+    scenario = asked("budgets.site-1=1.5", "insecure-test-noise=true")
+
+    folder = write_site(
+        tmp_path, "site-1", tmp_path, scenario=scenario, users=30, private=False
+    )
+
+    policy = open_site(folder).policy
+    assert policy.epsilon == math.inf
+    assert policy.insecure_test_noise
+
+
+def test_the_cache_is_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TACIT_CACHE", str(tmp_path))
+    named = cache_folder()
+    monkeypatch.delenv("TACIT_CACHE")
+    monkeypatch.setenv("HOME", "/home/someone")
+
+    assert named == tmp_path
+    assert cache_folder() == Path("/home/someone/.cache/tacit")
