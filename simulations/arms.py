@@ -108,6 +108,7 @@ def train_together(
             sites=",".join(names),
             rounds=scenario.simulation.rounds,
             resume=stage.resume,
+            **(_lone_terms(scenario) if alone else {}),
         ),
         spec=bench.spec,
         mechanism=mechanism_for(scenario, private=private),
@@ -121,6 +122,12 @@ def train_together(
             raise
     registry = folder / "registry"
     return [Trained(name, sites[name], registry, private) for name in names]
+
+
+def _lone_terms(scenario: Scenario) -> dict[str, object]:
+    """Return the terms of a site alone: its own quorum, and nothing for Krum to pick."""
+    krum = scenario.overrides["federation"].get("rule") == "krum"
+    return {"quorum": 1, **({"rule": "fedavg"} if krum else {})}
 
 
 def _budget_is_spent(folder: Path) -> bool:

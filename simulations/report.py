@@ -19,7 +19,7 @@ from shared.metrics import hit, ndcg
 from simulations import arms, evaluate
 from simulations.arms import Trained
 from simulations.evaluate import Outcome
-from simulations.stage import Stage, arm_folder, main_arm
+from simulations.stage import Stage, main_arm
 
 SCHEMA = "tacit/report/1"
 
@@ -33,10 +33,10 @@ def build(
     """Return the report; every epsilon is recomputed from the ledgers of the run."""
     main = main_arm(stage.scenario)
     rng = np.random.default_rng([stage.scenario.simulation.seed, 2])
-    rounds = (
-        arms.read_rounds(arm_folder(stage.out, stage.scenario, main)) if main else []
-    )
-    sites = [_site_row(site, rounds) for site in trained.get(main or "", [])]
+    shown = trained.get(main or "", [])
+    folders = dict.fromkeys(site.registry.parent for site in shown)  # many if "local"
+    rounds = [told for folder in folders for told in arms.read_rounds(folder)]
+    sites = [_site_row(site, rounds) for site in shown]
     return {
         "schema": SCHEMA,
         "config": stage.scenario.tables(),

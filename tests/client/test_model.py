@@ -55,7 +55,8 @@ def test_negatives_are_drawn_as_often_as_the_softmax_says_held_out_items_too(
     tmp_path: Path,
 ) -> None:
     """No leak: nothing about a test event steers who is pushed down."""
-    model, user = tiny_model(tmp_path, negatives=50_000), users(1)[0]
+    model = tiny_model(tmp_path, negatives=50_000, temperature=1.0)
+    user = users(1)[0]
     batch, rows = draw_batch([user], model.recipe, KEY), model.item_rows()
 
     drawn, _ = model._softmax(batch, torch.from_numpy(batch.history), rows)
@@ -72,7 +73,7 @@ def test_negatives_are_drawn_as_often_as_the_softmax_says_held_out_items_too(
     likely = np.delete(np.arange(model.catalogue), user.likes)[
         np.delete(chance, user.likes) > 1e-3
     ]
-    assert len(likely) > 2
+    assert len(likely) > 20
     assert (counts[likely] > 0).all()
 
 
