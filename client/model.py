@@ -21,7 +21,7 @@ from shared.activations import Activations
 from shared.encoder import TextEncoder
 from shared.protocol import Array, Recipe
 
-BLOCK = 1024  # items encoded at a time when all of them are
+BLOCK = 256  # items encoded at a time when all of them are
 HALF_WAY = 5.0  # likes at which the default alpha is half-way from 1 to the recipe's
 
 
@@ -106,7 +106,9 @@ class HybridModel(nn.Module):
         factors, biases = self.head(place)
         if shared_rows:
             distinct, back = np.unique(items, return_inverse=True)
-            vectors = self._encode(distinct)[torch.from_numpy(back).to(place.device)]
+            vectors = self._encode_by_length(distinct)[
+                torch.from_numpy(back).to(place.device)
+            ]
         else:
             vectors = self._encode(items.reshape(-1))
         return torch.cat([vectors.reshape(*items.shape, -1), factors, biases], dim=-1)
@@ -115,6 +117,13 @@ class HybridModel(nn.Module):
         """Return centred unit vectors [n, width] of catalogue items."""
         made = self.encoder.vectors(self._activations.rows(items))
         return normalize(made - self._centre, dim=-1)
+
+    def _encode_by_length(self, items: Ints) -> Tensor:
+        """Return what ``_encode`` does, by length, so that less is padding."""
+        order = np.argsort(self._activations.lengths[items], kind="stable")
+        parts = np.array_split(items[order], 1 + len(items) // BLOCK)
+        back = torch.from_numpy(np.argsort(order)).to(self.encoder.device)
+        return torch.cat([self._encode(part) for part in parts])[back]
 
     def _users(self, weights: Tensor, past: Tensor, alpha: Tensor) -> Tensor:
         """Return user rows [U, D] from history weights [U, H] and item rows [U, H, D].
@@ -136,8 +145,7 @@ class HybridModel(nn.Module):
     @torch.no_grad()
     def item_rows(self) -> Tensor:
         """Return the row of every item under the present parameters, [items, D]."""
-        parts = np.array_split(np.arange(self.catalogue), 1 + self.catalogue // BLOCK)
-        vectors = torch.cat([self._encode(part) for part in parts])
+        vectors = self._encode_by_length(np.arange(self.catalogue))
         head = self.head
         return torch.cat([vectors, head.factors.weight, head.biases.weight], dim=1)
 

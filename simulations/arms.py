@@ -125,7 +125,7 @@ def train_together(
 
 
 def _lone_terms(scenario: Scenario) -> dict[str, object]:
-    """Return the terms of a site alone: its own quorum, and nothing for Krum to pick."""
+    """Return what suits a site alone: its own quorum, and nothing for Krum to pick."""
     krum = scenario.overrides["federation"].get("rule") == "krum"
     return {"quorum": 1, **({"rule": "fedavg"} if krum else {})}
 
