@@ -14,6 +14,8 @@ from client.noise import normal
 from client.sampler import Uniform
 from shared.protocol import Array
 
+GRID = 1024  # places at which the density of released counts is taken
+
 
 def release_popularity(
     examples: Sequence[UserExample], items: int, sigma: float, noise: Uniform
@@ -34,20 +36,23 @@ def release_popularity(
 
 
 def log_prior(popularity: Array, sigma: float) -> Array:
-    """Return log(1 + popularity) after the noise was shrunk out of it.
+    """Return log(1 + popularity) after noise was taken out where it can be.
 
-    The counts are drawn towards their mean by the positive-part James-Stein factor
-    1 - n sigma^2 / |c - mean|^2 (Efron and Morris 1973): where noise drowns the counts,
-    the prior is flat. It sees released values only, so it costs no budget.
+    A released count becomes what counts like it were on average before the noise, by
+    Tweedie's formula ``x + sigma^2 (log f)'(x)`` (Efron 2011, eq. 1.4). With Gaussian
+    kernels of width sigma as the density f of all released values, that is their mean
+    around x: a crowd of small counts shrinks together, one that stands alone stays. It
+    sees released values only, so it costs no budget.
 
     Args:
         popularity: Released popularity, [items].
         sigma: Standard deviation of its noise; 0 leaves exact counts as they are.
     """
-    mean = float(popularity.mean())
-    power = float(np.square(popularity - mean).sum())
-    kept = (
-        max(0.0, 1.0 - len(popularity) * sigma**2 / max(power, 1e-12)) if sigma else 1.0
-    )
-    shrunk = np.maximum(mean + kept * (popularity - mean), 0.0)
-    return np.asarray(np.log1p(shrunk), np.float32)
+    if sigma > 0:
+        found, edges = np.histogram(popularity, GRID)
+        at = (edges[1:] + edges[:-1]) / 2
+        near = np.exp(-np.square((at[:, None] - at) / sigma) / 2) * found
+        crowd = near.sum(axis=1)
+        mean = np.where(crowd > 0, near @ at / np.maximum(crowd, 1e-300), at)
+        popularity = np.interp(popularity, at, mean).astype(np.float32)
+    return np.log1p(np.maximum(popularity, 0.0)).astype(np.float32)
