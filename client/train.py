@@ -113,26 +113,29 @@ def train_round(
         streams: Secret coins and noise.
         key: Public numbers that name the round for the data order.
     """
-    run = _private_steps if mechanism.sigma > 0 else _unprotected_steps
-    run(model, examples, mechanism, users=users, streams=streams, key=key)
+    steps = _drawn(examples, mechanism, streams.coins, key)
+    if mechanism.sigma == 0:
+        optimizer = _adam(model)
+        for step_key, drawn in steps:
+            _unprotected_step(model, optimizer, drawn, step_key, mechanism.q * users)
+        return
+    with private_step(model, mechanism, users, streams.noise) as noisy:
+        for step_key, drawn in steps:
+            noisy.start()
+            add_users(model, noisy, drawn, step_key)
+            noisy.finish()
 
 
-def _private_steps(
-    model: HybridModel,
+def _drawn(
     examples: Sequence[UserExample],
     mechanism: Mechanism,
-    *,
-    users: int,
-    streams: SecretStreams,
+    coins: Uniform,
     key: Sequence[int],
-) -> None:
-    """Noisy steps; a step without any user is noise alone, and looks like any."""
-    with private_step(model, mechanism, users, streams.noise) as optimizer:
-        for step in range(mechanism.steps):
-            drawn = poisson_draw(len(examples), mechanism.q, streams.coins)
-            optimizer.start()
-            add_users(model, optimizer, [examples[n] for n in drawn], [*key, step])
-            optimizer.finish()
+) -> Iterator[tuple[list[int], list[UserExample]]]:
+    """Yield the key and the users of each step; a step without users is one too."""
+    for step in range(mechanism.steps):
+        drawn = poisson_draw(len(examples), mechanism.q, coins)
+        yield [*key, step], [examples[n] for n in drawn]
 
 
 @contextmanager
@@ -168,27 +171,21 @@ def add_users(
         optimizer.add_users(len(chunk))
 
 
-def _unprotected_steps(
+def _unprotected_step(
     model: HybridModel,
-    examples: Sequence[UserExample],
-    mechanism: Mechanism,
-    *,
-    users: int,
-    streams: SecretStreams,
-    key: Sequence[int],
+    optimizer: torch.optim.Optimizer,
+    drawn: Sequence[UserExample],
+    step_key: Sequence[int],
+    divisor: float,
 ) -> None:
-    """The same steps without clip and noise, for comparison: NOT PRIVATE."""
-    optimizer = _adam(model)
-    for step in range(mechanism.steps):
-        drawn = poisson_draw(len(examples), mechanism.q, streams.coins)
-        optimizer.zero_grad()
-        catalogue = model.item_rows()
-        for first in range(0, len(drawn), PLAIN_CHUNK):
-            chunk = [examples[n] for n in drawn[first : first + PLAIN_CHUNK]]
-            batch = draw_batch(chunk, model.recipe, [*key, step])
-            total = model.losses(batch, catalogue, shared_rows=True).sum()
-            backward(total / (mechanism.q * users))
-        optimizer.step()
+    """One step without clip and noise, for comparison: NOT PRIVATE."""
+    optimizer.zero_grad()
+    catalogue = model.item_rows()
+    for first in range(0, len(drawn), PLAIN_CHUNK):
+        batch = draw_batch(drawn[first : first + PLAIN_CHUNK], model.recipe, step_key)
+        total = model.losses(batch, catalogue, shared_rows=True).sum()
+        backward(total / divisor)
+    optimizer.step()
 
 
 def _adam(model: HybridModel) -> torch.optim.Adam:
