@@ -110,12 +110,12 @@ class HybridModel(nn.Module):
                 torch.from_numpy(back).to(place.device)
             ]
         else:
-            vectors = self._encode(items.reshape(-1))
+            vectors = self._encode(items.reshape(-1), users=len(items))
         return torch.cat([vectors.reshape(*items.shape, -1), factors, biases], dim=-1)
 
-    def _encode(self, items: Ints) -> Tensor:
+    def _encode(self, items: Ints, users: int | None = None) -> Tensor:
         """Return centred unit vectors [n, width] of catalogue items."""
-        made = self.encoder.vectors(self._activations.rows(items))
+        made = self.encoder.vectors(self._activations.rows(items), users)
         return normalize(made - self._centre, dim=-1)
 
     def _encode_by_length(self, items: Ints) -> Tensor:

@@ -130,7 +130,7 @@ class Recipe:
     shown: int = 50
     recency: float = 1.0
     targets: int = 4
-    negatives: int = 32
+    negatives: int = 16
     seed: int = 0
 
     def faults(self) -> list[str]:

@@ -19,8 +19,12 @@ class Tail(Protocol):
     def below(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Return what never changes, [n, tokens, channels]."""
 
-    def above(self, stored: Tensor, mask: Tensor) -> Tensor:
-        """Return the last hidden states, [n, tokens, width]."""
+    def above(self, stored: Tensor, mask: Tensor, groups: int) -> Tensor:
+        """Return the last hidden states, [n, tokens, width].
+
+        The rows come in ``groups`` equal parts, one for each user; a tail may hand a
+        part to its trained module as one, and per-row gradients are then per user.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +65,15 @@ class OutputTail:
         inner, _, frozen = seen
         return torch.cat([frozen, self.down(inner)], dim=-1)
 
-    def above(self, stored: Tensor, mask: Tensor) -> Tensor:
+    def above(self, stored: Tensor, mask: Tensor, groups: int) -> Tensor:
         """Return the last hidden states [n, tokens, width]; needs no ``mask``."""
         del mask
+        rows, length, channels = stored.shape
         width = self.layer_norm.normalized_shape[0]
-        low: Tensor = self.up(stored[..., width:])
-        hidden: Tensor = self.layer_norm(stored[..., :width] + self.scale * low)
+        inner = stored[..., width:].reshape(groups, -1, channels - width)
+        low: Tensor = self.up(inner).reshape(rows, length, width)
+        summed = torch.add(stored[..., :width], low, alpha=self.scale)
+        hidden: Tensor = self.layer_norm(summed)
         return hidden
 
 
@@ -92,8 +99,9 @@ class LayersTail:
         grab.remove()
         return seen[0]
 
-    def above(self, stored: Tensor, mask: Tensor) -> Tensor:
-        """Return the last hidden states [n, tokens, width]."""
+    def above(self, stored: Tensor, mask: Tensor, groups: int) -> Tensor:
+        """Return the last hidden states [n, tokens, width]; attention needs rows."""
+        del groups
         hidden, attend = stored, mask[:, None, None, :].bool()
         for layer in self.layers:
             hidden = layer(hidden, attend)
