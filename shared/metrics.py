@@ -61,20 +61,23 @@ def coverage(top: Ints, catalogue: int) -> float:
 
 
 def interval(
-    statistic: Callable[[Ints], float], users: int, rng: np.random.Generator
+    statistic: Callable[[Ints], float],
+    users: int,
+    rng: np.random.Generator,
+    *,
+    centred: bool = False,
 ) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of a statistic of users.
-
-    The percentiles are moved by the bootstrap's own bias: zero for a mean, but a
-    resample holds fewer distinct users, so it covers less of a catalogue.
 
     Args:
         statistic: Takes user positions, with repetition, and returns a number.
         users: How many users there are.
         rng: Draws the resamples.
+        centred: Move the percentiles by the bootstrap's own bias. Not for a mean, which
+            has none; a resample holds fewer distinct users, so it covers less of a
+            catalogue.
     """
     drawn = [statistic(rng.integers(0, users, users)) for _ in range(DRAWS)]
-    low, high = (
-        np.percentile(drawn, [2.5, 97.5]) - np.mean(drawn) + statistic(np.arange(users))
-    )
-    return float(low), float(high)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    bias = np.mean(drawn) - statistic(np.arange(users)) if centred else 0.0
+    return float(low - bias), float(high - bias)

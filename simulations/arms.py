@@ -200,3 +200,19 @@ def epsilon_after(scenario: Scenario, rounds: int) -> float:
         q=mechanism.q, sigma=mechanism.sigma, steps=mechanism.steps * rounds
     )
     return epsilon([release(mechanism.prior_sigma), steps], scenario.simulation.delta)
+
+
+def spent(site: Trained, *purposes: str) -> float:
+    """Return the epsilon of what a site charged for these purposes, from its ledger."""
+    opened = open_site(site.folder)
+    charged = [
+        entry.body
+        for entry in opened.open_ledger().entries()
+        if entry.state == "planned" and entry.body["what"] in purposes
+    ]
+    if any(body["sigma"] is None for body in charged):
+        return math.inf
+    events = [
+        GaussianEvent(q=b["q"], sigma=b["sigma"], steps=b["steps"]) for b in charged
+    ]
+    return epsilon(events, opened.policy.delta)

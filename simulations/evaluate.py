@@ -22,6 +22,7 @@ from simulations.world import World
 Ints = npt.NDArray[np.int64]
 Score = Callable[[Sequence[Ints]], Array]  # histories, newest first -> [users, items]
 
+COVERAGE = "coverage@10"
 CUT = 10  # length of a list of recommendations
 CHUNK = 512  # users scored at a time
 
@@ -147,12 +148,13 @@ class Outcome:
 
     Attributes:
         arm: Its name.
-        private: Whether a finite epsilon covers it.
+        epsilon: What its sites spent on it at most, recomputed from their ledgers;
+            infinite where nothing is promised.
         sites: Site -> ranking.
     """
 
     arm: str
-    private: bool
+    epsilon: float
     sites: dict[str, Ranking]
 
     def rank(self) -> Ints:
@@ -180,11 +182,11 @@ def summary(outcome: Outcome, rng: np.random.Generator) -> dict[str, dict[str, f
     figures = {
         "ndcg@10": lambda users: float(ndcg(rank[users], CUT).mean()),
         "hr@10": lambda users: float(hit(rank[users], CUT).mean()),
-        "coverage@10": covered,
+        COVERAGE: covered,
     }
     result = {}
     for name, figure in figures.items():
-        low, high = interval(figure, len(rank), rng)
+        low, high = interval(figure, len(rank), rng, centred=name == COVERAGE)
         result[name] = {"mean": figure(every), "low": low, "high": high}
     return result
 

@@ -107,8 +107,10 @@ def _metrics(outcome: Outcome, rng: np.random.Generator) -> dict[str, Any]:
         }
         for name, ranking in outcome.sites.items()
     }
-    label = {} if outcome.private else {"label": "NOT PRIVATE"}
-    return {**evaluate.summary(outcome, rng), "sites": per_site, **label}
+    promise: dict[str, Any] = {"epsilon": _number(outcome.epsilon)}
+    if promise["epsilon"] is None:
+        promise["label"] = "NOT PRIVATE"
+    return {**evaluate.summary(outcome, rng), "sites": per_site, **promise}
 
 
 def _differences(
@@ -208,13 +210,10 @@ def _arms_table(made: Mapping[str, Any]) -> Table:
             "{mean:.4f} [{low:.4f}, {high:.4f}]".format(**figures[name])
             for name in ("ndcg@10", "hr@10", "coverage@10")
         ]
-        table.add_row(arm, *cells, figures.get("label", _epsilon_label(made)))
+        table.add_row(
+            arm, *cells, figures.get("label") or f"epsilon {figures['epsilon']:.3f}"
+        )
     return table
-
-
-def _epsilon_label(made: Mapping[str, Any]) -> str:
-    worst = made["privacy"]["epsilon_max"]
-    return "NOT PRIVATE" if worst is None else f"epsilon {worst:.3f}"
 
 
 def _sites_table(made: Mapping[str, Any]) -> Table:

@@ -1,5 +1,6 @@
 """One simulation from scenario to report: world, arms, evaluation, files."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,25 +104,23 @@ def _outcome(stage: Stage, arm: str, trained: dict[str, list[Trained]]) -> Outco
     world, bench = stage.world, stage.bench
     scores: list[Score]
     if arm == "popularity":
-        scores, private = evaluate.popularity_scores(world), False
+        scores, epsilon = evaluate.popularity_scores(world), math.inf
     elif arm == "text":
-        first = trained[main_arm(stage.scenario) or ""]
-        scores = [
-            evaluate.frozen_score(site, bench.spec, bench.recipe) for site in first
-        ]
-        private = first[0].private
+        sites = trained[main_arm(stage.scenario) or ""]
+        scores = [evaluate.frozen_score(s, bench.spec, bench.recipe) for s in sites]
+        epsilon = max(arms.spent(site, "popularity") for site in sites)
     else:
-        scores, private = (
-            [_trained_score(stage, site) for site in trained[arm]],
-            trained[arm][0].private,
-        )
+        scores = [_trained_score(stage, site) for site in trained[arm]]
+        epsilon = max(arms.spent(s, "popularity", "training") for s in trained[arm])
+    if stage.scenario.simulation.insecure_test_noise:
+        epsilon = math.inf
     rankings = {
         name: evaluate.rank_site(score, split, len(data.catalogue))
         for name, score, split, data in zip(
             world.names, scores, world.splits, world.training, strict=True
         )
     }
-    return Outcome(arm, private, rankings)
+    return Outcome(arm, epsilon, rankings)
 
 
 def _trained_score(stage: Stage, site: Trained) -> Score:
