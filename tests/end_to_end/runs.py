@@ -1,0 +1,183 @@
+"""Whole small runs on this machine, and what is found in their folders afterwards."""
+
+import hashlib
+import io
+import json
+import os
+import re
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+from client.data import save
+from server.rounds import RoundReport
+from shared.accounting import GaussianEvent
+from simulations import evaluate
+from simulations.cli import main
+from simulations.evaluate import Ranking
+from simulations.population import generate
+from simulations.run import simulate
+from simulations.scenario import Scenario, read_scenario
+
+USERS = 90
+SMALL = (  # what every run here has in common: as little work as there can be
+    "base=tiny", f"users={USERS}", "insecure-test-noise=true", "spec.rank=4",
+    "mechanism.steps=3", "recipe.history=6", "recipe.targets=2",
+    "recipe.negatives=8", "recipe.factors=4",
+)  # fmt: skip
+WEIGHTS = "adapter_model.safetensors"
+A_USER = rb"user-\d"  # how every id of a generated user begins
+
+Charge = tuple[object, ...]
+
+
+class Crash(BaseException):
+    """The process dies: like a kill, nobody catches it."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A command that ended: its exit code and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def write_small_data(folder: Path) -> Path:
+    """The generated population over few items, as a data set."""
+    save(folder, generate(np.random.default_rng(3), users=USERS, items=144).data)
+    return folder
+
+
+def scenario(data: Path, *sets: str, **options: object) -> Scenario:
+    """Two sites, two rounds, one federated arm, unless ``options`` say otherwise."""
+    usual = {"sites": 2, "rounds": 2, "epsilon": 2.0, "arms": ["federated"]}
+    return read_scenario(None, {"data": str(data), **usual, **options}, [*SMALL, *sets])
+
+
+def run(asked: Scenario, out: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Run to the end and return the report."""
+    return simulate(asked, out, resume=resume, tell=lambda *_told: None)
+
+
+def run_until(asked: Scenario, out: Path, last: int, *, resume: bool = False) -> None:
+    """Run, and crash right after round ``last`` was told."""
+
+    def tell(_arm: str, _of: int, told: RoundReport) -> None:
+        if told.number == last:
+            raise Crash
+
+    with pytest.raises(Crash):
+        simulate(asked, out, resume=resume, tell=tell)
+
+
+def arguments(asked: Scenario, out: Path, *more: str) -> list[str]:
+    """The command line of ``tacit simulate`` for a scenario."""
+    sets = [
+        f"{table}.{key}={json.dumps(value)}"
+        for table, keys in asked.tables().items()
+        for key, value in keys.items()
+    ]
+    given = [word for text in sets for word in ("--set", text)]
+    return ["simulate", "--out", str(out), *given, *more]
+
+
+def tacit(*words: str) -> Printed:
+    """Run the command line in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        patch.object(sys, "argv", ["tacit", *words]),
+        patch.dict(os.environ),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    return Printed(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def rankings() -> Iterator[list[Ranking]]:
+    """Collect how each site's held-out items are ranked inside the block."""
+    seen: list[Ranking] = []
+    honest = evaluate.rank_site
+
+    def rank_site(*args: Any, **kwargs: Any) -> Ranking:
+        seen.append(honest(*args, **kwargs))
+        return seen[-1]
+
+    with patch.object(evaluate, "rank_site", rank_site):
+        yield seen
+
+
+def ledger_lines(out: Path, site: str) -> list[dict[str, Any]]:
+    """Entries of a site's ledger, read without our own code."""
+    with closing(sqlite3.connect(out / "sites" / site / "ledger.sqlite")) as db:
+        rows = db.execute("SELECT line FROM entry ORDER BY n").fetchall()
+    return [json.loads(line) for (line,) in rows]
+
+
+def charges(out: Path, site: str) -> list[Charge]:
+    """Everything a site was charged, in order: for which round, what, how much."""
+    fields = ("run", "round", "what", "q", "sigma", "steps", "clip", "plan")
+    return [
+        tuple(line[name] for name in fields)
+        for line in ledger_lines(out, site)
+        if line["state"] == "planned"
+    ]
+
+
+def charged_events(out: Path, site: str) -> list[GaussianEvent]:
+    return [
+        GaussianEvent(q=line["q"], sigma=line["sigma"], steps=line["steps"])
+        for line in ledger_lines(out, site)
+        if line["state"] == "planned"
+    ]
+
+
+def seals(out: Path, site: str) -> dict[int, str]:
+    """Round -> SHA-256 of what a site sealed for it; no round is sealed twice."""
+    lines = [line for line in ledger_lines(out, site) if line["state"] == "sealed"]
+    found = {line["round"]: line["sha256"] for line in lines}
+    assert len(found) == len(lines)
+    return found
+
+
+def weights(out: Path) -> bytes:
+    return (out / "adapter" / WEIGHTS).read_bytes()
+
+
+def report_of(out: Path) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads((out / "report.json").read_text("utf-8"))
+    return made
+
+
+def naming_users(out: Path) -> list[Path]:
+    """Files of a run that name a user, outside the data of its sites."""
+    return [
+        path
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.relative_to(out).parts[0] != "data"
+        if re.search(A_USER, path.read_bytes())
+    ]
+
+
+def snapshot(folder: Path) -> dict[str, tuple[str, int]]:
+    """Path -> digest and time of change of every file."""
+    return {
+        path.relative_to(folder).as_posix(): (
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            path.stat().st_mtime_ns,
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
