@@ -8,7 +8,7 @@ u = [alpha T taste, (1 - alpha) S likes, (1 - alpha) S] for a user, with the rec
 public scales T and S: the score is <u, x> + prior.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,6 +23,10 @@ from shared.protocol import Array, Recipe
 
 BLOCK = 256  # items encoded at a time when all of them are
 HALF_WAY = 5.0  # likes at which the default alpha is half-way from 1 to the recipe's
+
+
+RowsOf = Callable[[Ints], Tensor]  # items [U, K] -> rows [U, K, D]
+UsersOf = Callable[[Tensor, Tensor], Tensor]  # weights, past rows -> users [U, D]
 
 
 class HybridModel(nn.Module):
@@ -55,13 +59,11 @@ class HybridModel(nn.Module):
         )
 
     def losses(self, batch: Batch, catalogue: Tensor, *, shared_rows: bool) -> Tensor:
-        """Return one term per user, [U], with the gradient of a full softmax.
+        """Return one term per user, [U], with the gradient of two full softmaxes.
 
-        Cross-entropy of the targets over the whole catalogue has the gradient
-        ``sum_i p_i ds_i - mean_t ds_t``. The user's side of the first sum is taken
-        exactly, the items' side from m items drawn from p itself. That is unbiased, and
-        only H + M + m items per user are encoded with gradients (Bengio and Senecal
-        2008, importance sampling with the model as its own proposal).
+        The adapter learns from text and prior alone, so that it means the same at every
+        site whatever the head there has learned; the head learns what is left, from the
+        whole score with the text as it stands.
 
         Guarantee: entry u depends on row u of the batch, on the parameters, and on
         public values alone.
@@ -73,45 +75,61 @@ class HybridModel(nn.Module):
                 are the same, but gradients can then no longer be told apart by user, so
                 only training without privacy may ask for it.
         """
-        device = self.encoder.device
-        history = torch.from_numpy(batch.history).to(device)
-        aims = torch.from_numpy(batch.targets).to(device)
-        drawn, mean = self._softmax(batch, history, catalogue)
-        items = np.concatenate([batch.items, drawn.cpu().numpy()], axis=1)
-        rows = self._rows_of(items, shared_rows=shared_rows)
+        vectors = catalogue[:, : self.encoder.width]
+
+        def encoded(items: Ints) -> Tensor:
+            return self._vectors_of(items, shared_rows=shared_rows)
+
+        def with_head(items: Ints) -> Tensor:
+            place = torch.from_numpy(items).to(catalogue.device)
+            return torch.cat([vectors[place], *self.head(place)], dim=-1)
+
+        return self._term(batch, vectors, encoded, self._tastes) + self._term(
+            batch, catalogue, with_head, self._users
+        )
+
+    def _term(
+        self, batch: Batch, catalogue: Tensor, rows_of: RowsOf, users_of: UsersOf
+    ) -> Tensor:
+        """Return a term [U] with the gradient of a softmax over the whole catalogue.
+
+        Cross-entropy of the targets has the gradient ``sum_i p_i ds_i - mean_t ds_t``.
+        The user's side of the first sum is taken exactly, the items' side from m items
+        drawn from p itself. That is unbiased, and only H + M + m items per user need
+        gradients (Bengio and Senecal 2008, with the model as its own proposal).
+        """
+        history = torch.from_numpy(batch.history).to(catalogue.device)
+        aims = torch.from_numpy(batch.targets).to(catalogue.device)
+        drawn, mean = self._softmax(batch, history, catalogue, users_of)
+        rows = rows_of(np.concatenate([batch.items, drawn.cpu().numpy()], axis=1))
         widths = [history.shape[1], aims.shape[1], drawn.shape[1]]
         past, wanted, against = torch.split(rows, widths, 1)
-        user = self._users(history, past, self._alphas(history))
+        user = users_of(history, past)
         pull = ((aims.unsqueeze(1) @ wanted).squeeze(1) * user).sum(1)
         push = (mean * user).sum(1) + (against.mean(1) * user.detach()).sum(1)
         return (push - pull) * (aims.sum(1) > 0)
 
     @torch.no_grad()
     def _softmax(
-        self, batch: Batch, history: Tensor, catalogue: Tensor
+        self, batch: Batch, history: Tensor, catalogue: Tensor, users_of: UsersOf
     ) -> tuple[Tensor, Tensor]:
         """Return m items from each user's softmax, [U, m], and its mean row, [U, D]."""
-        past = catalogue[
-            torch.from_numpy(batch.items[:, : history.shape[1]]).to(history.device)
-        ]
-        user = self._users(history, past, self._alphas(history))
+        known = torch.from_numpy(batch.items[:, : history.shape[1]])
+        user = users_of(history, catalogue[known.to(history.device)])
         chance = torch.softmax(user @ catalogue.T + self._prior, dim=1)
         coins = torch.from_numpy(batch.coins).to(history.device)
         drawn = torch.searchsorted(chance.cumsum(1), coins)
         return drawn.clamp(max=self.catalogue - 1), chance @ catalogue
 
-    def _rows_of(self, items: Ints, *, shared_rows: bool) -> Tensor:
-        """Return the rows [U, K, D] of ``items`` [U, K], with gradients."""
-        place = torch.from_numpy(items).to(self.encoder.device)
-        factors, biases = self.head(place)
+    def _vectors_of(self, items: Ints, *, shared_rows: bool) -> Tensor:
+        """Return the vectors [U, K, width] of ``items`` [U, K], with gradients."""
         if shared_rows:
             distinct, back = np.unique(items, return_inverse=True)
-            vectors = self._encode_by_length(distinct)[
-                torch.from_numpy(back).to(place.device)
-            ]
+            place = torch.from_numpy(back).to(self.encoder.device)
+            vectors = self._encode_by_length(distinct)[place]
         else:
             vectors = self._encode(items.reshape(-1), users=len(items))
-        return torch.cat([vectors.reshape(*items.shape, -1), factors, biases], dim=-1)
+        return vectors.reshape(*items.shape, -1)
 
     def _encode(self, items: Ints, users: int | None = None) -> Tensor:
         """Return centred unit vectors [n, width] of catalogue items."""
@@ -125,11 +143,19 @@ class HybridModel(nn.Module):
         back = torch.from_numpy(np.argsort(order)).to(self.encoder.device)
         return torch.cat([self._encode(part) for part in parts])[back]
 
-    def _users(self, weights: Tensor, past: Tensor, alpha: Tensor) -> Tensor:
+    def _tastes(self, weights: Tensor, past: Tensor) -> Tensor:
+        """Return alpha T taste [U, width] from history weights and item vectors."""
+        mean = (weights.unsqueeze(1) @ past).squeeze(1)
+        return self.recipe.alpha * self.recipe.temperature * normalize(mean, dim=-1)
+
+    def _users(
+        self, weights: Tensor, past: Tensor, alpha: Tensor | None = None
+    ) -> Tensor:
         """Return user rows [U, D] from history weights [U, H] and item rows [U, H, D].
 
-        ``alpha`` is one number, or one for each user [U, 1].
+        ``alpha`` is one number; by default each user's own.
         """
+        alpha = self._alphas(weights) if alpha is None else alpha
         mean = (weights.unsqueeze(1) @ past).squeeze(1)
         taste = normalize(mean[:, : self.encoder.width], dim=-1)
         likes = mean[:, self.encoder.width : -1]
@@ -170,8 +196,8 @@ class HybridModel(nn.Module):
             torch.from_numpy(weights).to(rows.device),
             torch.from_numpy(places),
         )
-        blend = self._alphas(given) if alpha is None else torch.tensor(alpha)
-        user = self._users(given, rows[past.to(rows.device)], blend.to(rows.device))
+        blend = None if alpha is None else torch.tensor(alpha, device=rows.device)
+        user = self._users(given, rows[past.to(rows.device)], blend)
         return (user @ rows.T + self._prior).cpu().numpy()
 
 

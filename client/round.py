@@ -4,6 +4,7 @@ Nothing is read before the policy agrees, nothing is trained before the ledger h
 charge durably, nothing leaves but what ``client/egress.py`` seals.
 """
 
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -157,11 +158,17 @@ def _sealed_earlier(
 
     Raises:
         PolicyRefused: If the round was sealed under another plan.
+        LedgerBroken: If the stored bytes are not those that the ledger sealed.
     """
     sealed = ledger.sealed_for(plan.run, plan.number)
     content = site.kept_bytes(plan.run, round_name(plan, "update"))
     if sealed is None or content is None:
         return None
+    if hashlib.sha256(content).hexdigest() != sealed.body["sha256"]:
+        raise LedgerBroken(
+            f"the stored update of round {plan.number} of run {plan.run!r} is not the "
+            "one that the ledger sealed; restore it, or start a new run"
+        )
     update = update_from_bytes(content)
     if update.plan != plan.digest():
         raise PolicyRefused(

@@ -81,7 +81,7 @@ def _site_row(site: Trained, rounds: Sequence[Any]) -> dict[str, Any]:
 
 def _number(value: float) -> float | None:
     """Return a finite number, or None: JSON has no infinity."""
-    return round(value, 6) if math.isfinite(value) else None
+    return value if math.isfinite(value) else None
 
 
 def _round_row(report: Any) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def write_site(
         },
         "policy": {
             "epsilon": budget,
-            "delta": min(asked.delta, 1 / declared),
+            "delta": asked.delta,
             "users": declared,
             "insecure-test-noise": asked.insecure_test_noise,
         },

@@ -15,26 +15,31 @@ KEY = [3]
 
 
 def softmax_gradient(model: HybridModel, user: UserExample) -> torch.Tensor:
-    """The oracle: cross-entropy over every item, all of them encoded with gradients."""
+    """The oracle: cross-entropy over every item, all of them encoded with gradients.
+
+    Twice: over text and prior, and over the whole score with the text held still.
+    """
     batch = draw_batch([user], model.recipe, KEY)
-    every = model._rows_of(np.arange(model.catalogue)[None], shared_rows=False)[0]
-    past = every[torch.from_numpy(batch.items[:, : model.recipe.history])]
-    mine = model._users(
-        torch.from_numpy(batch.history),
-        past,
-        model._alphas(torch.from_numpy(batch.history)),
-    )[0]
-    log_chance = torch.log_softmax(every @ mine + model._prior, 0)
-    aims = torch.from_numpy(batch.targets[0])
+    every = np.arange(model.catalogue)
+    vectors = model._vectors_of(every[None], shared_rows=False)[0]
+    head = torch.cat(model.head(torch.from_numpy(every)), dim=1)
+    whole = torch.cat([vectors.detach(), head], dim=1)
+    past = torch.from_numpy(batch.items[:, : model.recipe.history])
+    weights, aims = torch.from_numpy(batch.history), torch.from_numpy(batch.targets[0])
     targets = torch.from_numpy(batch.items[0, model.recipe.history :])
     model.zero_grad()
-    backward(-(aims * log_chance[targets]).sum())
+    for rows, mine in (
+        (vectors, model._tastes(weights, vectors[past])[0]),
+        (whole, model._users(weights, whole[past])[0]),
+    ):
+        log_chance = torch.log_softmax(rows @ mine + model._prior, 0)
+        backward(-(aims * log_chance[targets]).sum())
     return torch.cat(
         [p.grad.reshape(-1) for p in model.trained.parameters() if p.grad is not None]
     )
 
 
-def test_the_loss_has_the_gradient_of_a_softmax_over_the_whole_catalogue(
+def test_the_loss_has_the_gradient_of_softmaxes_over_the_whole_catalogue(
     tmp_path: Path,
 ) -> None:
     """Unbiased: with many draws of the items' side the two gradients meet."""
@@ -59,14 +64,11 @@ def test_negatives_are_drawn_as_often_as_the_softmax_says_held_out_items_too(
     user = users(1)[0]
     batch, rows = draw_batch([user], model.recipe, KEY), model.item_rows()
 
-    drawn, _ = model._softmax(batch, torch.from_numpy(batch.history), rows)
+    weights = torch.from_numpy(batch.history)
+    drawn, _ = model._softmax(batch, weights, rows, model._users)
 
     past = rows[torch.from_numpy(batch.items[:, : model.recipe.history])]
-    mine = model._users(
-        torch.from_numpy(batch.history),
-        past,
-        model._alphas(torch.from_numpy(batch.history)),
-    )
+    mine = model._users(weights, past)
     chance = torch.softmax(mine @ rows.T + model._prior, 1)[0].numpy()
     counts = np.bincount(drawn[0].numpy(), minlength=model.catalogue) / 50_000
     assert np.abs(counts - chance).max() < 5 * np.sqrt(chance.max() / 50_000)

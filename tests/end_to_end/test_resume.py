@@ -176,6 +176,19 @@ def test_a_site_that_dies_in_a_round_pays_for_all_it_tried_and_sends_the_same(
     assert [*seals(out, "site-2")] == [1, 2]
 
 
+def test_stored_bytes_that_were_not_sealed_are_never_sent(
+    stopped: Done, tmp_path: Path
+) -> None:
+    """The site died after sealing round 2; then somebody touched what it kept."""
+    out = copied(stopped, tmp_path)
+    Death(Ledger, "sealed", after=True).strike(stopped.asked, out, 2, resume=True)
+    kept = update_file(out, "site-2", 2)
+    kept.write_bytes(kept.read_bytes()[:-1] + b"?")
+
+    with pytest.raises(QuorumLost, match="site-2: LedgerBroken"):
+        run(stopped.asked, out, resume=True)
+
+
 def test_a_site_that_died_without_room_to_pay_again_is_refused(
     whole: Done, tmp_path: Path
 ) -> None:

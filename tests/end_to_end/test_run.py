@@ -200,12 +200,18 @@ def test_without_privacy_every_trained_arm_says_so(data: Path, tmp_path: Path) -
 def test_an_arm_without_noise_is_labelled_beside_a_private_one(
     data: Path, tmp_path: Path
 ) -> None:
-    arms, honest = ["federated", "federated-no-dp"], "insecure-test-noise=false"
+    """Each arm is held to its own ledgers."""
+    arms = ["federated", "local", "federated-no-dp"]
 
-    made = run(scenario(data, honest, arms=arms), tmp_path)
+    made = run(scenario(data, "insecure-test-noise=false", arms=arms), tmp_path)
 
-    assert "label" not in made["metrics"]["federated"]
-    assert made["metrics"]["federated-no-dp"]["label"] == "NOT PRIVATE"
+    figures = made["metrics"]
+    assert figures["federated-no-dp"]["label"] == "NOT PRIVATE"
+    assert figures["federated-no-dp"]["epsilon"] is None
+    for arm, place in (("federated", ""), ("local", "arms/local/site-1")):
+        spent = epsilon(charged_events(tmp_path / place, "site-1"), 1e-5)
+        assert figures[arm]["epsilon"] == pytest.approx(spent, abs=1e-6)
+        assert "label" not in figures[arm]
     assert all(site["epsilon"] <= 2 for site in made["sites"])
 
 
