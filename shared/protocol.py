@@ -119,7 +119,7 @@ class Recipe:
         seed: Public seed of the head's first factors and of the data order.
     """
 
-    learning_rate: float = 0.01
+    learning_rate: float = 0.02
     head_learning_rate: float = 0.02
     temperature: float = 16.0
     cf_scale: float = 2.0
