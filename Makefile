@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## train a federation on generated data and show what it learned
 	rm -rf demo
-	$(BIN)/tacit simulate --out demo --arms popularity,text,federated,federated-no-dp
+	$(BIN)/tacit simulate --out demo --arms popularity,text,local,federated,federated-no-dp
 
 test: check fast slow ## all that CI runs: check, fast suite, slow suite
 
