@@ -9,7 +9,7 @@ import numpy as np
 import tomli_w
 
 from client.data import SiteData, save
-from shared.errors import DataError
+from shared.errors import ConfigError, DataError
 from simulations.datasets.open import open_dataset
 from simulations.partition import How, partition
 from simulations.population import generate
@@ -95,11 +95,19 @@ def write_site(
         scenario: Gives encoder, budget and delta.
         users: Number of users; the declared number is this, rounded to tens.
         private: Whether the site has a finite budget.
+
+    Raises:
+        ConfigError: If delta is above one in the number of users.
     """
     site, asked = folder / "sites" / name, scenario.simulation
     site.mkdir(parents=True, exist_ok=True)
     budget = scenario.budgets.get(name, asked.epsilon) if private else float("inf")
     declared = max(10, round(users, -1))
+    if asked.delta > 1 / declared:
+        raise ConfigError(
+            f"delta={asked.delta} is over 1/users = {1 / declared} at {name}: give a "
+            "smaller --delta"
+        )
     settings = {
         "site": {
             "name": name,

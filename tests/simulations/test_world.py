@@ -8,7 +8,7 @@ import pytest
 
 from client.data import SiteData, load, save
 from client.site import open_site
-from shared.errors import DataError
+from shared.errors import ConfigError, DataError
 from simulations.population import generate
 from simulations.scenario import Scenario, read_scenario
 from simulations.world import World, cache_folder, make_world, write_data, write_site
@@ -141,18 +141,28 @@ def test_a_site_folder_is_a_site_with_the_budget_that_was_asked(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("users", "declared"), [(1, 10), (14, 10), (96, 100)])
-def test_a_site_declares_a_round_number_of_users_and_delta_is_below_one_of_them(
+def test_a_site_declares_a_round_number_of_users(
     tmp_path: Path, users: int, declared: int
 ) -> None:
-    scenario = asked(delta=0.5)
-
     folder = write_site(
-        tmp_path, "site-1", tmp_path, scenario=scenario, users=users, private=True
+        tmp_path, "site-1", tmp_path, scenario=asked(), users=users, private=True
     )
 
-    policy = open_site(folder).policy
-    assert policy.users == declared
-    assert policy.delta == 1 / declared
+    assert open_site(folder).policy.users == declared
+
+
+def test_a_delta_that_promises_nothing_to_one_of_the_users_is_refused(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ConfigError, match="delta=0.02 .* 1/users = 0.01"):
+        write_site(
+            tmp_path,
+            "site-1",
+            tmp_path,
+            scenario=asked(delta=0.02),
+            users=96,
+            private=True,
+        )
 
 
 def test_a_site_without_privacy_has_an_infinite_budget(tmp_path: Path) -> None:
