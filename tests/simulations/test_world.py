@@ -154,7 +154,7 @@ def test_a_site_declares_a_round_number_of_users(
 def test_a_delta_that_promises_nothing_to_one_of_the_users_is_refused(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(ConfigError, match="delta=0.02 .* 1/users = 0.01"):
+    with pytest.raises(ConfigError, match=r"delta=0.02 .* 1/users = 0.01"):
         write_site(
             tmp_path,
             "site-1",
