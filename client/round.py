@@ -216,8 +216,12 @@ def _charge_prior(site: Site, ledger: Ledger, plan: RoundPlan) -> None:
 
 
 def _streams(site: Site, plan: RoundPlan, what: str) -> SecretStreams:
-    """Return the operating system's streams, or seeded ones if the policy says so."""
-    if not site.policy.insecure_test_noise:
+    """Return the operating system's streams.
+
+    Seeded ones, so that a run can be repeated, only where nothing is promised: the
+    policy says insecure-test-noise, or sets no finite budget.
+    """
+    if site.policy.private and not site.policy.insecure_test_noise:
         return secret_streams()
     return insecure_streams(*_round_key(site, plan), len(what))
 
