@@ -1,14 +1,29 @@
 """Flower's entry into a site. Whatever goes wrong, only a class name travels."""
 
+import logging
 import os
+from contextlib import suppress
 from pathlib import Path
+from traceback import extract_tb
+from typing import TYPE_CHECKING
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from shared.errors import ConfigError, TacitError
-from shared.wire import open_plan, pack_refusal, pack_update
+from shared.errors import (
+    BudgetSpent,
+    ConfigError,
+    LedgerBroken,
+    LedgerBusy,
+    TacitError,
+)
+from shared.protocol import RoundPlan
+from shared.wire import open_plan, pack_refusal, pack_reply
 
+if TYPE_CHECKING:
+    from client.site import Site
+
+log = logging.getLogger("tacit.site")
 app = ClientApp()
 
 
@@ -45,12 +60,29 @@ def reply(content: RecordDict, folder: Path) -> RecordDict:
     from client.round import answer  # noqa: PLC0415  # torch, only when there is work
     from client.site import open_site  # noqa: PLC0415
 
-    name = folder.name
+    site = plan = None
     try:
         site = open_site(folder)
-        name = site.settings.name
-        return pack_update(answer(site, *open_plan(content)))
-    except TacitError as error:
-        return pack_refusal(name, type(error).__name__)
-    except Exception:  # noqa: BLE001  # the edge: Flower would send the text
-        return pack_refusal(name, "InternalError")
+        plan, adapter, seen = open_plan(content)
+        return pack_reply(answer(site, plan, adapter, seen))
+    except Exception as error:  # noqa: BLE001  # the edge: Flower would send the text
+        ours = isinstance(error, TacitError)
+        reason = type(error).__name__ if ours else "InternalError"
+        log.warning("%s: %s", reason, error if ours else _places(error))
+        if site and not isinstance(error, BudgetSpent | LedgerBroken | LedgerBusy):
+            _record(site, plan, reason)
+        return pack_refusal(site.settings.name if site else folder.name, reason)
+
+
+def _record(site: "Site", plan: RoundPlan | None, reason: str) -> None:
+    """Write the refusal into the ledger; one that cannot be written stays a refusal."""
+    run, number = (plan.run, plan.number) if plan else ("", 0)
+    with suppress(TacitError):
+        site.open_ledger().refused(run, number, reason)
+
+
+def _places(error: Exception) -> str:
+    """Return the class of an unforeseen error and where it arose; never its text."""
+    frames = extract_tb(error.__traceback__)
+    places = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
+    return f"{type(error).__name__} at {places}"

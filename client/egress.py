@@ -1,13 +1,68 @@
-"""The one door out of a site: it alone makes an ``AdapterUpdate``.
+"""The one door out of a site: it alone makes what leaves.
 
 An allow-list, never a blocklist: exactly the tensors that the plan names, in their
-shapes, as finite float32, no longer than the plan accepts, every one of them changed.
-It looks at noised values only, so what it refuses reveals nothing.
+shapes, as finite float32, no longer than the mechanism can produce and the plan
+accepts, every one of them changed, the same after being saved and read back. What
+leaves is in the ledger by hash before it goes. The door looks at noised values only, so
+what it refuses reveals nothing.
 """
 
+import math
+
+from client.reach import reach
+from client.site import Site, round_name
 from shared.adapter import check, norm
 from shared.errors import EgressRefused, TacitError
-from shared.protocol import Adapter, AdapterUpdate, RoundPlan
+from shared.ledger import Ledger
+from shared.protocol import Adapter, AdapterUpdate, MetricRelease, RoundPlan
+from shared.sealing import metric_bytes, update_bytes, update_from_bytes
+
+
+def release_update(
+    site: Site, ledger: Ledger, plan: RoundPlan, planned: int, delta: Adapter
+) -> AdapterUpdate:
+    """Seal the change of the adapter, keep its bytes, record them, and return it.
+
+    Guarantee: nothing is returned whose hash is not durably in the ledger, under a
+    charge that pays for it alone.
+
+    Raises:
+        EgressRefused: If the change may not leave.
+        LedgerBroken: If it cannot be recorded.
+    """
+    update = seal(delta, plan, site=site.settings.name, ledger_head=ledger.head())
+    content = update_bytes(update)
+    site.keep_bytes(plan.run, round_name(plan, "update"), content)
+    ledger.sealed(planned, content=content, tensors=sorted(delta), leaves=True)
+    return update
+
+
+def release_metric_value(
+    site: Site, ledger: Ledger, plan: RoundPlan, planned: int, name: str, value: float
+) -> MetricRelease:
+    """Seal a noised metric, keep its bytes, record them, and return it.
+
+    Guarantee: as ``release_update``; the policy must list ``metrics``.
+
+    Raises:
+        EgressRefused: If no metric may leave, or it is not a finite number.
+    """
+    if "metrics" not in site.policy.releases:
+        raise EgressRefused("a metric may not leave: the policy lists no metrics")
+    if not math.isfinite(value):
+        raise EgressRefused(f"metric {name} is not finite and may not leave")
+    metric = MetricRelease(
+        site=site.settings.name,
+        run=plan.run,
+        number=plan.number,
+        plan=plan.digest(),
+        name=name,
+        value=value,
+    )
+    content = metric_bytes(metric)
+    site.keep_bytes(plan.run, round_name(plan, "metric"), content)
+    ledger.sealed(planned, content=content, tensors=[name], leaves=True)
+    return metric
 
 
 def seal(
@@ -32,17 +87,13 @@ def seal(
         raise EgressRefused(
             f"update of round {plan.number} may not leave: {error}"
         ) from None
-    length = norm(delta)
-    if length > plan.max_norm:
-        raise EgressRefused(
-            f"update norm {length:.4f} is over the plan's max-norm {plan.max_norm}"
-        )
+    _require_length(delta, plan)
     same = [name for name, change in delta.items() if not change.any()]
     if same:
         raise EgressRefused(
             f"tensors {same} did not change: training never reached them"
         )
-    return AdapterUpdate(
+    update = AdapterUpdate(
         site=site,
         run=plan.run,
         number=plan.number,
@@ -50,3 +101,20 @@ def seal(
         delta=dict(delta),
         ledger_head=ledger_head,
     )
+    content = update_bytes(update)
+    if update_bytes(update_from_bytes(content)) != content:
+        raise EgressRefused("the update is not the same after being saved and read")
+    return update
+
+
+def _require_length(delta: Adapter, plan: RoundPlan) -> None:
+    """Refuse a change that is longer than training can make it, or than is accepted."""
+    length, recipe = norm(delta), plan.recipe
+    size = sum(change.size for change in delta.values())
+    longest = reach(recipe.learning_rate, plan.mechanism.steps, size)
+    for limit, name in (
+        (longest, "what its steps can reach,"),
+        (plan.max_norm, "the plan's max-norm"),
+    ):
+        if length > limit:
+            raise EgressRefused(f"update norm {length:.4f} is over {name} {limit:.4f}")

@@ -169,6 +169,11 @@ class HybridModel(nn.Module):
         return default_alpha(likes, self.recipe.alpha)
 
     @torch.no_grad()
+    def text_vectors(self, count: int) -> Tensor:
+        """Return the vectors of the catalogue's first ``count`` texts, [n, width]."""
+        return self._encode(np.arange(min(count, self.catalogue)))
+
+    @torch.no_grad()
     def item_rows(self) -> Tensor:
         """Return the row of every item under the present parameters, [items, D]."""
         vectors = self._encode_by_length(np.arange(self.catalogue))

@@ -5,72 +5,104 @@ charge durably, nothing leaves but what ``client/egress.py`` seals.
 """
 
 import hashlib
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from datetime import datetime
 
 import numpy as np
 import torch
+from safetensors.numpy import save
 from torch import Tensor
 
-from client.data import SiteData, load
-from client.egress import seal
-from client.examples import UserExample, make_examples
-from client.head import FactorHead
+from client.egress import release_metric_value, release_update
+from client.examples import UserExample
 from client.heap import keep_freed_memory
+from client.metric import NAME, release_metric
 from client.model import HybridModel
 from client.noise import SecretStreams, insecure_streams, secret_streams
-from client.policy import require_allowed
-from client.prior import log_prior, release_popularity
+from client.policy import Circumstances, require_allowed, require_shapes
+from client.prior import release_popularity
 from client.site import Site, round_name
 from client.train import train_round
+from client.workbench import device_of, prepare, workbench
 from shared.accounting import GaussianEvent
-from shared.activations import Activations
 from shared.adapter import subtract
-from shared.encoder import TextEncoder, base_digest, open_encoder
-from shared.errors import LedgerBroken, PolicyRefused
+from shared.code import code_digest
+from shared.encoder import base_digest, open_encoder
+from shared.errors import EgressRefused, LedgerBroken, PolicyRefused
 from shared.ledger import Ledger
-from shared.protocol import Adapter, AdapterSpec, AdapterUpdate, Array, RoundPlan
-from shared.wire import sealed_bytes, update_from_bytes
+from shared.protocol import (
+    Adapter,
+    AdapterUpdate,
+    MetricRelease,
+    Reply,
+    RoundPlan,
+)
+from shared.sealing import metric_from_bytes, update_from_bytes
+from shared.witness import Witness
+
+PROBED = 16  # texts whose vectors must move
 
 
-@dataclass(frozen=True, slots=True)
-class Workbench:
-    """What a site needs every round: its data, its catalogue under the encoder."""
+def answer(
+    site: Site, plan: RoundPlan, adapter: Adapter, seen: Witness | None = None
+) -> Reply:
+    """Follow the plan and return all that leaves.
 
-    data: SiteData
-    examples: list[UserExample]
-    encoder: TextEncoder
-    activations: Activations
-    centre: Tensor
+    Guarantee: everything in the reply is a function of Gaussian releases that stand in
+    the ledger before the data is touched, and of the ledger's own signed end. Asked
+    again for a sealed round, the site sends the same bytes and spends nothing.
 
-    def __repr__(self) -> str:
-        return "Workbench(...)"
-
-
-def answer(site: Site, plan: RoundPlan, adapter: Adapter) -> AdapterUpdate:
-    """Follow the plan and return the sealed update.
-
-    Guarantee: everything in the update is a function of Gaussian releases that stand in
-    the ledger before the data is touched. Asked again for a sealed round, the site
-    sends the same bytes and spends nothing.
+    Args:
+        site: Whose policy, ledger and data decide.
+        plan: What the server asks.
+        adapter: The global adapter that the round starts from.
+        seen: The newest end of this site's ledger that the server knows of.
 
     Raises:
         PrivacyError: If policy, budget, ledger or door refuse.
     """
     keep_freed_memory()
-    require_allowed(
-        plan, site.policy, site.settings.name, base_digest(site.settings.base)
+    require_allowed(plan, site.policy, circumstances(site))
+    encoder = open_encoder(
+        site.settings.base, plan.spec, device_of(site.settings.device)
     )
+    require_shapes(plan, encoder.shapes())
+    if seen is not None and not site.ledger.exists():
+        raise LedgerBroken(
+            f"ledger {site.ledger} is missing, but the server has seen "
+            f"{seen.entries} entries of it: restore its newest copy"
+        )
     ledger = site.open_ledger()
-    earlier = _sealed_earlier(site, ledger, plan)
-    if earlier is not None:
-        return earlier
+    with ledger.alone():
+        if seen is not None:
+            ledger.require_witnessed(seen)
+        update, metric = _sealed_earlier(site, ledger, plan) or _train(
+            site, ledger, plan, adapter
+        )
+        return Reply(update=update, metric=metric, witness=ledger.witness())
+
+
+def circumstances(site: Site) -> Circumstances:
+    """Return what a plan is held against beside the policy."""
+    return Circumstances(
+        site=site.settings.name,
+        base=base_digest(site.settings.base),
+        code=code_digest(),
+        now=datetime.now().astimezone().time(),
+    )
+
+
+def _train(
+    site: Site, ledger: Ledger, plan: RoundPlan, adapter: Adapter
+) -> tuple[AdapterUpdate, MetricRelease | None]:
+    """Charge, train, and let the noised change out; the metric comes first."""
     _charge_prior(site, ledger, plan)
+    measured = _charge_metric(ledger, plan)
     planned = _charge(
         ledger, plan, "training", plan.mechanism.sigma, steps=plan.mechanism.steps
     )
     model, examples = prepare(site, plan, adapter)
+    metric = _measure(site, ledger, plan, measured, model, examples)
+    before = _probe(model)
     train_round(
         model,
         examples,
@@ -79,103 +111,81 @@ def answer(site: Site, plan: RoundPlan, adapter: Adapter) -> AdapterUpdate:
         streams=_streams(site, plan, "training"),
         key=_round_key(site, plan),
     )
+    if torch.equal(_probe(model), before):
+        raise EgressRefused("training did not move the encoder's output")
     delta = subtract(model.encoder.adapter(), adapter)
-    update = seal(delta, plan, site=site.settings.name, ledger_head=ledger.head())
-    content = sealed_bytes(update)
-    site.keep_bytes(plan.run, round_name(plan, "update"), content)
     site.keep(plan.run, round_name(plan, "head"), model.head.state())
-    ledger.sealed(
-        planned, run=plan.run, number=plan.number, content=content, tensors=list(delta)
+    return release_update(site, ledger, plan, planned, delta), metric
+
+
+def _probe(model: HybridModel) -> Tensor:
+    """Return the vectors of the catalogue's first texts, which are public."""
+    return model.text_vectors(PROBED)
+
+
+def _charge_metric(ledger: Ledger, plan: RoundPlan) -> int | None:
+    """Charge the metric that the plan asks for, if it does."""
+    sigma = plan.mechanism.metric_sigma
+    return _charge(ledger, plan, "metrics", sigma, steps=1) if sigma else None
+
+
+def _measure(
+    site: Site,
+    ledger: Ledger,
+    plan: RoundPlan,
+    planned: int | None,
+    model: HybridModel,
+    examples: list[UserExample],
+) -> MetricRelease | None:
+    """Release the metric of the model as the round finds it, if it was charged."""
+    if planned is None:
+        return None
+    value = release_metric(
+        model,
+        examples,
+        plan.mechanism,
+        users=site.policy.users,
+        streams=_streams(site, plan, "metrics"),
     )
-    return update
-
-
-def prepare(
-    site: Site, plan: RoundPlan, adapter: Adapter
-) -> tuple[HybridModel, list[UserExample]]:
-    """Return the model as it stands before the round, and one example per user."""
-    bench = workbench(site, plan.spec)
-    bench.encoder.set_adapter(adapter)
-    head = FactorHead(len(bench.data.catalogue), plan.recipe.factors, plan.recipe.seed)
-    earlier = site.newest_head(plan.run, plan.number - 1)
-    if earlier is not None:
-        head.load(earlier)
-    prior = popularity_prior(site, plan.run)
-    model = HybridModel(
-        bench.encoder, bench.activations, bench.centre, head, prior, plan.recipe
-    )
-    return model, bench.examples
-
-
-def popularity_prior(site: Site, run: str) -> Array:
-    """Return the log prior from the popularity that the site released for a run.
-
-    Raises:
-        LedgerBroken: If it was never released or its file is gone.
-    """
-    kept = site.kept(run, "popularity")
-    if kept is None:
-        raise LedgerBroken(f"run {run!r} has no released popularity at {site.folder}")
-    return log_prior(kept["popularity"], float(kept["sigma"]))
-
-
-def workbench(site: Site, spec: AdapterSpec) -> Workbench:
-    """Return data and catalogue under the encoder; read anew only if files change."""
-    stamp = max((f.stat().st_mtime_ns for f in site.data.iterdir()), default=0)
-    return _workbench(
-        site.data, stamp, site.cache, site.settings.base, spec, site.settings.device
-    )
-
-
-@lru_cache(maxsize=32)
-def _workbench(
-    data: Path, stamp: int, cache: Path, base: str, spec: AdapterSpec, device: str
-) -> Workbench:
-    """Read and encode once per state of the files; ``stamp`` is part of the key."""
-    del stamp
-    loaded = load(data)
-    encoder = open_encoder(base, spec, _device(device))
-    activations = encoder.open_store(cache).open(loaded.catalogue.texts)
-    centre = encoder.frozen_mean(activations)
-    return Workbench(
-        loaded, make_examples(loaded.histories), encoder, activations, centre
-    )
-
-
-def _device(wanted: str) -> str:
-    """Return the device for ``auto``: CUDA, else Apple's GPU, else the CPU."""
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return release_metric_value(site, ledger, plan, planned, NAME, value)
 
 
 def _sealed_earlier(
     site: Site, ledger: Ledger, plan: RoundPlan
-) -> AdapterUpdate | None:
-    """Return the update already sealed for this round, if any.
+) -> tuple[AdapterUpdate, MetricRelease | None] | None:
+    """Return what was already sealed for this round, if the update was.
 
     Raises:
         PolicyRefused: If the round was sealed under another plan.
         LedgerBroken: If the stored bytes are not those that the ledger sealed.
     """
-    sealed = ledger.sealed_for(plan.run, plan.number)
-    content = site.kept_bytes(plan.run, round_name(plan, "update"))
-    if sealed is None or content is None:
+    content = _sealed_bytes(site, ledger, plan, "training", "update")
+    if content is None:
         return None
-    if hashlib.sha256(content).hexdigest() != sealed.body["sha256"]:
-        raise LedgerBroken(
-            f"the stored update of round {plan.number} of run {plan.run!r} is not the "
-            "one that the ledger sealed; restore it, or start a new run"
-        )
     update = update_from_bytes(content)
     if update.plan != plan.digest():
         raise PolicyRefused(
             f"round {plan.number} of run {plan.run!r} is sealed under another plan; "
             "start a new run"
         )
-    return update
+    measured = _sealed_bytes(site, ledger, plan, "metrics", "metric")
+    return update, metric_from_bytes(measured) if measured is not None else None
+
+
+def _sealed_bytes(
+    site: Site, ledger: Ledger, plan: RoundPlan, what: str, name: str
+) -> bytes | None:
+    """Return the kept bytes of a release if they are those that the ledger sealed."""
+    sealed = ledger.sealed_for(plan.run, plan.number, what)
+    content = site.kept_bytes(plan.run, round_name(plan, name))
+    if sealed is None or content is None:
+        return None
+    if hashlib.sha256(content).hexdigest() != sealed.body["sha256"]:
+        raise LedgerBroken(
+            f"the stored {name} of round {plan.number} of run {plan.run!r} is not the "
+            "one that the ledger sealed; restore it, or start a new run"
+        )
+    return content
 
 
 def _charge(
@@ -186,7 +196,7 @@ def _charge(
         return ledger.plan_unprotected(
             run=plan.run, number=plan.number, what=what, plan_digest=plan.digest()
         )
-    q = plan.mechanism.q if what == "training" else 1.0
+    q = 1.0 if what == "popularity" else plan.mechanism.q
     clip = plan.mechanism.clip if what == "training" else 1.0
     return ledger.plan(
         run=plan.run,
@@ -203,7 +213,10 @@ def _charge_prior(site: Site, ledger: Ledger, plan: RoundPlan) -> None:
     if site.kept(plan.run, "popularity") is not None:
         return
     sigma = plan.mechanism.prior_sigma
-    _charge(ledger, plan, "popularity", sigma, steps=1)
+    if sigma == 0 < plan.mechanism.sigma:
+        _keep_flat_prior(site, plan)
+        return
+    planned = _charge(ledger, plan, "popularity", sigma, steps=1)
     bench = workbench(site, plan.spec)
     released = release_popularity(
         bench.examples,
@@ -212,7 +225,19 @@ def _charge_prior(site: Site, ledger: Ledger, plan: RoundPlan) -> None:
         _streams(site, plan, "popularity").noise,
     )
     kept = {"popularity": released, "sigma": np.array(sigma, np.float32)}
-    site.keep(plan.run, "popularity", kept)
+    content = save(kept)
+    site.keep_bytes(plan.run, "popularity", content)
+    ledger.sealed(planned, content=content, tensors=sorted(kept), leaves=False)
+
+
+def _keep_flat_prior(site: Site, plan: RoundPlan) -> None:
+    """Keep a prior that says nothing: the plan asks for no release."""
+    items = len(workbench(site, plan.spec).data.catalogue)
+    flat = {
+        "popularity": np.zeros(items, np.float32),
+        "sigma": np.zeros((), np.float32),
+    }
+    site.keep_bytes(plan.run, "popularity", save(flat))
 
 
 def _streams(site: Site, plan: RoundPlan, what: str) -> SecretStreams:

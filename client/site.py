@@ -1,30 +1,35 @@
 """A site on disk: its settings, policy, ledger, and what it keeps between rounds.
 
-    site.toml              settings and policy, written by the site, read by nobody else
+    site.toml              where things are
+    policy.toml            what the site allows; written by the site alone
+    site.key               the site's Ed25519 key, made here; it never leaves
     data/                  interactions and items, see client/data.py
     ledger.sqlite          what was spent and what left
-    runs/<run>/            head, prior and sealed updates of a run
+    ledger.witness         the ledger's signed end; better kept on another disk
+    runs/<run>/            head, prior and sealed releases of a run
 
 Everything that decides privacy comes from here, never from the server.
 """
 
 import os
-import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import tomli_w
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from client.policy import SitePolicy
+from client.policy_file import read_policy
 from shared.config import read
 from shared.errors import ConfigError, LedgerBroken
 from shared.ledger import Ledger
-from shared.protocol import Array, RoundPlan
+from shared.protocol import Array, RoundPlan, is_safe
+from shared.signing import load_key, make_key
 
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+LEDGER = "ledger.sqlite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,8 @@ class SiteSettings:
         base: Encoder: ``minilm``, ``tiny``, a folder or a hub id.
         cache: Folder of the activations of public texts, relative to the site's folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        witness: File with the ledger's signed end, relative to the site's folder;
+            better on another disk than the ledger.
     """
 
     name: str
@@ -44,11 +51,12 @@ class SiteSettings:
     base: str = "minilm"
     cache: str = "cache"
     device: str = "auto"
+    witness: str = "ledger.witness"
 
     def faults(self) -> list[str]:
         """Return one sentence for each value out of range."""
         faults = []
-        if not SAFE_NAME.fullmatch(self.name):
+        if not is_safe(self.name):
             faults.append(
                 f"name={self.name!r} must be letters, digits, dot, dash, underscore"
             )
@@ -75,13 +83,27 @@ class Site:
         """Folder of the activations of public texts."""
         return self.folder / self.settings.cache
 
+    @property
+    def ledger(self) -> Path:
+        """The ledger's file."""
+        return self.folder / LEDGER
+
     def open_ledger(self) -> Ledger:
-        """Open and verify the ledger, or create it before the first round."""
+        """Open and verify the ledger, or create it and the key before the first round.
+
+        Raises:
+            LedgerBroken: If the ledger cannot be believed.
+            ConfigError: If the key is missing where there is a ledger, or is not fit.
+        """
+        key = self.folder / "site.key"
+        fresh = not key.exists() and not self.ledger.exists()
         return Ledger.open(
-            self.folder / "ledger.sqlite",
+            self.ledger,
             site=self.settings.name,
-            epsilon=self.policy.epsilon,
             delta=self.policy.delta,
+            limits=self.policy.limits(),
+            key=make_key(key) if fresh else load_key(key),
+            witness_path=self.folder / self.settings.witness,
         )
 
     def keep(self, run: str, name: str, tensors: dict[str, Array]) -> None:
@@ -129,35 +151,33 @@ class Site:
         return path.read_bytes() if path.exists() else None
 
     def _path(self, run: str, name: str) -> Path:
-        if not SAFE_NAME.fullmatch(run):
+        if not is_safe(run):
             raise ConfigError(
                 f"run {run!r} must be letters, digits, dot, dash, underscore"
             )
         return self.folder / "runs" / run / f"{name}.safetensors"
 
 
+def settings_text(settings: SiteSettings) -> str:
+    """Return ``site.toml`` for these settings."""
+    return tomli_w.dumps(asdict(settings))
+
+
 def open_site(folder: Path) -> Site:
-    """Read ``site.toml`` strictly.
+    """Read ``site.toml`` and ``policy.toml`` strictly.
 
     Raises:
-        ConfigError: If the file is missing or holds anything unknown or out of range.
+        ConfigError: If a file is missing or holds anything unknown or out of range.
     """
     path = folder / "site.toml"
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
+        flat = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{folder} is no site: it has no site.toml") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
-    unknown = tables.keys() - {"site", "policy"}
-    if unknown:
-        raise ConfigError(
-            f"{path}: unknown tables {sorted(unknown)}; known: site, policy"
-        )
-    settings = read(SiteSettings, tables.get("site", {}), f"{path} [site]")
-    return Site(
-        folder, settings, read(SitePolicy, tables.get("policy", {}), f"{path} [policy]")
-    )
+    settings = read(SiteSettings, flat, str(path))
+    return Site(folder, settings, read_policy(folder / "policy.toml"))
 
 
 def round_name(plan: RoundPlan, what: str) -> str:

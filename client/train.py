@@ -19,6 +19,7 @@ from torch.autograd import backward
 from client.examples import UserExample, draw_batch
 from client.model import HybridModel
 from client.noise import SecretStreams, normal
+from client.reach import BETAS
 from client.sampler import Uniform, poisson_draw
 from shared.protocol import Mechanism
 
@@ -199,7 +200,8 @@ def _adam(model: HybridModel) -> torch.optim.Adam:
                 "lr": recipe.learning_rate,
             },
             {"params": list(model.head.parameters()), "lr": recipe.head_learning_rate},
-        ]
+        ],
+        betas=BETAS,
     )
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,10 +20,12 @@ import safetensors.numpy
 from shared.adapter import check, digest
 from shared.errors import ModelError, RoundError
 from shared.protocol import Adapter, Array, RoundPlan
+from shared.witness import Witness, keep_witness, kept_witness
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 WEIGHTS = "adapter_model.safetensors"
+WITNESSES = "witnesses"
 RULE_STATE = "rule_state.safetensors"
 LIBRARIES = ("flwr", "numpy", "safetensors")
 
@@ -101,13 +103,32 @@ class Registry:
             )
         return manifest
 
+    def witnesses(self, sites: Iterable[str]) -> dict[str, Witness]:
+        """Return the newest end that the server has seen of each site's ledger.
+
+        Raises:
+            LedgerBroken: If a kept witness is damaged.
+        """
+        found = {site: kept_witness(self._witness_path(site)) for site in sites}
+        return {site: seen for site, seen in found.items() if seen is not None}
+
+    def keep_witnesses(self, witnesses: Iterable[Witness]) -> None:
+        """Keep the newest end of each site's ledger, durably."""
+        for witness in witnesses:
+            path = self._witness_path(witness.site)
+            path.parent.mkdir(exist_ok=True)
+            keep_witness(path, witness)
+
+    def _witness_path(self, site: str) -> Path:
+        return self.root / WITNESSES / f"{site}.json"
+
     def publish(
         self,
         plan: RoundPlan,
         adapter: Adapter,
         rule: str,
         rule_state: Adapter,
-        received: Mapping[str, str],
+        received: Mapping[str, Sequence[str]],
     ) -> Path:
         """Write the version of ``plan.number`` in one step and return its folder.
 
@@ -116,7 +137,7 @@ class Registry:
             adapter: The exchanged tensors after it.
             rule: Name of the aggregation rule.
             rule_state: Its memory.
-            received: Site -> SHA-256 of the sealed update that it sent.
+            received: Site -> SHA-256 of each sealed release that it sent.
 
         Raises:
             RoundError: If the round does not follow the newest one.
@@ -137,7 +158,7 @@ class Registry:
                 "parent": digest(before),
                 "plan": plan.digest(),
                 "rule": rule,
-                "sites": dict(received),
+                "sites": {site: list(sent) for site, sent in received.items()},
                 "libraries": {name: version(name) for name in LIBRARIES},
                 "files": _file_digests(folder),
             }

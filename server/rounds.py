@@ -17,8 +17,10 @@ from server.registry import Registry
 from server.replies import Answer, judge
 from shared.adapter import norm, subtract
 from shared.errors import BudgetSpent, QuorumLost, RoundError
-from shared.protocol import AdapterUpdate, RoundPlan
-from shared.wire import pack_plan, sealed_bytes, size
+from shared.protocol import AdapterUpdate, Reply, RoundPlan
+from shared.sealing import metric_bytes, update_bytes
+from shared.wire import pack_plan, size, with_witness
+from shared.witness import Witness
 
 SPENT = BudgetSpent.__name__
 Nodes = Mapping[
@@ -38,6 +40,7 @@ class RoundReport:
         update_norm: Joint L2 norm of the step of the global adapter.
         bytes_up: Site -> bytes of its update.
         bytes_down: Bytes of the instruction that every asked site received.
+        metrics: Site -> name -> value of what it released, noised.
     """
 
     number: int
@@ -47,6 +50,7 @@ class RoundReport:
     update_norm: float
     bytes_up: Mapping[str, int]
     bytes_down: int
+    metrics: Mapping[str, Mapping[str, float]]
 
     def to_json(self) -> str:
         """Return the report as one line of ``events.jsonl``."""
@@ -80,14 +84,17 @@ def run(
         _, adapter = registry.current()
         nodes = select(grid, plan, spent, everyone=plan is plans[0])
         content = pack_plan(plan, adapter)
-        answers = ask(grid, nodes, content, plan)
-        updates, faults = count(answers)
+        seen = registry.witnesses(plan.sites)
+        answers = ask(grid, nodes, content, plan, seen)
+        replies, faults = count(answers)
+        updates = [reply.update for reply in replies]
         refused = absent(plan, nodes, spent, updates) | faults
         require_quorum(plan, len(updates), refused)
         after = step(rule, plan.number, adapter, updates)
-        received = {update.site: _sha256(update) for update in updates}
+        received = {reply.update.site: _received(reply) for reply in replies}
         sizes = {answer.site: answer.size for answer in answers}
         name = type(rule).__name__
+        registry.keep_witnesses([reply.witness for reply in replies])
         registry.publish(plan, after, name, rule_state(rule), received)
         watch(
             RoundReport(
@@ -98,6 +105,11 @@ def run(
                 update_norm=norm(subtract(after, adapter)),
                 bytes_up={site: sizes[site] for site in received},
                 bytes_down=size(content),
+                metrics={
+                    reply.update.site: {reply.metric.name: reply.metric.value}
+                    for reply in replies
+                    if reply.metric
+                },
             )
         )
         spent |= {a.node: a.site for a in answers if refused.get(a.site) == SPENT}
@@ -125,11 +137,26 @@ def select(
     return nodes
 
 
-def ask(grid: Grid, nodes: Nodes, content: RecordDict, plan: RoundPlan) -> list[Answer]:
-    """Send the instruction to each node and judge the replies of the deadline."""
+def ask(
+    grid: Grid,
+    nodes: Nodes,
+    content: RecordDict,
+    plan: RoundPlan,
+    seen: Mapping[str, Witness],
+) -> list[Answer]:
+    """Send the instruction to each node and judge the replies of the deadline.
+
+    A named node is told as well which end of its ledger the server has seen.
+    """
     messages = [
-        Message(content, node, "train", ttl=plan.deadline_s, group_id=str(plan.number))
-        for node in nodes
+        Message(
+            with_witness(content, seen.get(name)),
+            node,
+            "train",
+            ttl=plan.deadline_s,
+            group_id=str(plan.number),
+        )
+        for node, name in nodes.items()
     ]
     sent = zip(grid.push_messages(messages), nodes, strict=True)
     pending = {message: node for message, node in sent if message}  # "" was not taken
@@ -137,24 +164,24 @@ def ask(grid: Grid, nodes: Nodes, content: RecordDict, plan: RoundPlan) -> list[
     for _ in ticks(plan.deadline_s):
         for reply in grid.pull_messages(list(pending)):
             node = pending.pop(reply.metadata.reply_to_message_id)
-            answers.append(judge(reply, plan, node, nodes[node]))
+            answers.append(judge(reply, plan, node, nodes[node], seen))
         if not pending:
             break
     silent = nodes.keys() - {answer.node for answer in answers}
     return answers + [Answer.silence(node, nodes[node]) for node in sorted(silent)]
 
 
-def count(answers: Sequence[Answer]) -> tuple[list[AdapterUpdate], dict[str, str]]:
-    """Return the updates that count, sorted by site, and why others do not.
+def count(answers: Sequence[Answer]) -> tuple[list[Reply], dict[str, str]]:
+    """Return the replies that count, sorted by site, and why others do not.
 
     Of a site that answers twice nothing counts: no one can say which answer is its own.
     """
     told = Counter(answer.site for answer in answers)
     once = [answer for answer in answers if told[answer.site] == 1]
-    faults = {answer.site: answer.reason for answer in once if not answer.update}
+    faults = {answer.site: answer.reason for answer in once if not answer.reply}
     faults |= dict.fromkeys((s for s in told if told[s] > 1), RoundError.__name__)
-    updates = [answer.update for answer in once if answer.update]
-    return sorted(updates, key=lambda update: update.site), faults
+    replies = [answer.reply for answer in once if answer.reply]
+    return sorted(replies, key=lambda reply: reply.update.site), faults
 
 
 def absent(
@@ -203,5 +230,8 @@ def _online(grid: Grid, plan: RoundPlan, spent: Mapping[int, str]) -> Nodes:
     }
 
 
-def _sha256(update: AdapterUpdate) -> str:
-    return hashlib.sha256(sealed_bytes(update)).hexdigest()
+def _received(reply: Reply) -> list[str]:
+    """Return the SHA-256 of everything that a site released in a reply."""
+    sent = [update_bytes(reply.update)]
+    sent += [metric_bytes(reply.metric)] if reply.metric else []
+    return [hashlib.sha256(content).hexdigest() for content in sent]

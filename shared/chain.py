@@ -1,58 +1,35 @@
-"""The chain of a ledger's lines: what makes one valid, and what all amount to.
+"""The chain of a ledger's entries: what makes one valid, and what all amount to.
 
-Line n is canonical JSON with ``hash_n = SHA-256(hash_{n-1} || line_n)`` and names the
-hash before it, so an export can be verified by anyone, without the ledger it came from.
-No entry depends on data, no order on time. Nothing is read or written here.
+Every entry names the hash of the one before it and is signed by the key that entry 0
+names, so an export can be verified by anyone, without the ledger it came from. No entry
+depends on data, no order on time. Nothing is read or written here.
 
-The chain cannot see its own end cut off, nor a forger who hashes it anew. Signatures
-over ``hash_n`` belong in a column beside ``hash``, and in the last line of an export.
+The chain cannot see its own end cut off; a ``Witness`` kept elsewhere can.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import NoneType
 from typing import Any
 
 from shared.accounting import GaussianEvent, Relation, epsilon
+from shared.entries import (
+    EXACT,
+    FORMAT,
+    GENESIS,
+    NOISY,
+    RELATION,
+    UNIT,
+    Entry,
+    canonical,
+    hash_after,
+    parse,
+    require,
+)
 from shared.errors import ConfigError, LedgerBroken
-
-FORMAT = 1
-UNIT = "one user account at one site: all its interactions, over all time"
-RELATION: Relation = "add_remove"  # the one the budget is in
-GENESIS = "0" * 64  # the hash before the first entry
-
-NOISY, EXACT = "poisson-gaussian", "none"
-PURPOSES = {"training", "popularity"}
-
-# The fields of a line, by state. JSON has no infinity: no limit and no value are null.
-TEXT, WHOLE, REAL, MAYBE = (str,), (int,), (int, float), (int, float, NoneType)
-COMMON = {"n": WHOLE, "state": TEXT, "date": TEXT, "prev": TEXT}
-ROUND = {"run": TEXT, "round": WHOLE}
-OPENED = {"format": WHOLE, "site": TEXT, "unit": TEXT, "relation": TEXT, "delta": REAL}
-EVENT = {"mechanism": TEXT, "q": MAYBE, "sigma": MAYBE, "steps": MAYBE, "clip": MAYBE}
-SPENT = {"what": TEXT, "plan": TEXT, "before": MAYBE, "after": MAYBE}
-SEALED = {"planned": WHOLE, "sha256": TEXT, "bytes": WHOLE, "tensors": (list,)}
-STATES: Mapping[str, Mapping[str, tuple[type, ...]]] = {
-    "opened": {**COMMON, **OPENED, "budget": MAYBE},
-    "budget": {**COMMON, "budget": MAYBE},
-    "planned": {**COMMON, **ROUND, **SPENT, **EVENT},
-    "refused": {**COMMON, **ROUND, "reason": TEXT},
-    "sealed": {**COMMON, **ROUND, **SEALED},
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One verified line: its number, its state, its fields and its hash."""
-
-    n: int
-    state: str
-    body: Mapping[str, Any]
-    line: str
-    hash: str
+from shared.limits import PURPOSES, Limits
+from shared.signing import is_signed
+from shared.witness import HEX, Witness, statement
 
 
 @dataclass(slots=True)
@@ -63,13 +40,13 @@ class Chain:
         entries: All entries, in order.
         events: Everything charged with noise.
         exposed: Whether anything was charged without noise: epsilon is then infinite.
-        budget: Newest limit on epsilon.
+        limits: The newest policy's limits, once there is an entry.
     """
 
     entries: list[Entry] = field(default_factory=list)
     events: list[GaussianEvent] = field(default_factory=list)
     exposed: bool = False
-    budget: float = math.nan
+    _limits: list[Limits] = field(default_factory=list)
     _unsealed: dict[int, tuple[str, int]] = field(default_factory=dict)
 
     @property
@@ -77,26 +54,50 @@ class Chain:
         """Hash of the newest entry."""
         return self.entries[-1].hash if self.entries else GENESIS
 
-    def add(self, line: str) -> Entry:
-        """Verify the next line and take it in.
+    @property
+    def opening(self) -> Mapping[str, Any]:
+        """Fields of entry 0: site, key, delta, unit, relation."""
+        return self.entries[0].body
+
+    @property
+    def limits(self) -> Limits:
+        """Limits of the policy in force."""
+        return self._limits[-1]
+
+    @property
+    def witness(self) -> Witness:
+        """The chain's signed end."""
+        return Witness(
+            site=self.opening["site"],
+            key=self.opening["key"],
+            entries=len(self.entries),
+            head=self.head,
+            signature=self.entries[-1].signature,
+        )
+
+    def add(self, line: str, signature: str) -> Entry:
+        """Verify the next line and its signature, and take it in.
 
         Raises:
             LedgerBroken: With the number of the entry and what is wrong.
         """
         n, head = len(self.entries), self.head
         try:
-            body = json.loads(line)
-            _require(isinstance(body, dict), "not a JSON object")
-            _require(canonical(body) == line, "not canonical JSON")
-            _require_fields(body)
-            _require(body["n"] == n, f"out of sequence: it says {body['n']}")
-            _require(body["prev"] == head, "prev is not the hash of the entry before")
-            _require((body["state"] == "opened") == (n == 0), "only entry 0 opens")
+            body = parse(line)
+            require(body["n"] == n, f"out of sequence: it says {body['n']}")
+            require(body["prev"] == head, "prev is not the hash of the entry before")
+            require((body["state"] == "opened") == (n == 0), "only entry 0 opens")
+            opening = self.opening if n else body
+            digest = hash_after(head, line)
+            said = statement(opening["site"], n, digest)
+            ours = is_signed(opening["key"], said, signature)
+            require(ours, "the signature is not that of the site's key")
             self._take(body)
         except (ValueError, RecursionError, ConfigError) as error:
             raise LedgerBroken(f"ledger entry {n}: {error}") from None
+        state = body["state"]
         entry = Entry(
-            n=n, state=body["state"], body=body, line=line, hash=hash_after(head, line)
+            n=n, state=state, body=body, line=line, hash=digest, signature=signature
         )
         self.entries.append(entry)
         return entry
@@ -105,29 +106,48 @@ class Chain:
         """Return what is spent, together with ``extra``."""
         if self.exposed:
             return math.inf
-        return epsilon([*self.events, *extra], self.entries[0].body["delta"], relation)
+        return epsilon([*self.events, *extra], self.opening["delta"], relation)
+
+    def require_contains(self, witness: Witness) -> None:
+        """Return if the witness is an end that this chain once had.
+
+        Guarantee: a ledger that was cut, restored from an old copy, replaced or cloned
+        is behind or beside its newest witness, and is refused.
+
+        Raises:
+            LedgerBroken: Saying how the two differ.
+        """
+        have, ours = len(self.entries), self.opening
+        if (witness.site, witness.key) != (ours["site"], ours["key"]):
+            fault = f"belongs to site {witness.site!r} with another name or key"
+        elif witness.entries > have:
+            fault = f"has seen {witness.entries} entries; the ledger has only {have}"
+        elif self.entries[witness.entries - 1].hash != witness.head:
+            fault = f"has seen another entry {witness.entries - 1}"
+        else:
+            return
+        raise LedgerBroken(
+            f"ledger of site {ours['site']!r}: its witness {fault}; it was rolled back "
+            "or cloned: put the newest copy of the ledger back, nothing else may train"
+        )
 
     def _take(self, body: Mapping[str, Any]) -> None:
         """Account for one entry whose fields are all there."""
         match body["state"]:
             case "opened":
                 _require_opening(body)
-                self.budget = _budget(body)
-            case "budget":
-                self.budget = _budget(body)
+                self._limits.append(Limits.from_body(body["limits"]))
+            case "policy":
+                self._limits.append(Limits.from_body(body["limits"]))
             case "planned":
-                event = _event(body)
-                allowed = event is not None or math.isinf(self.budget)
-                _require(allowed, "a release without noise under a finite budget")
+                event = _event(body, self.limits)
                 self.exposed |= event is None
                 self.events += [event] if event else []
                 self._unsealed[body["n"]] = body["run"], body["round"]
             case "sealed":
                 plan = self._unsealed.pop(body["planned"], None)
                 ours = plan == (body["run"], body["round"])
-                _require(
-                    ours, f"{body['planned']} is not an unsealed plan of its round"
-                )
+                require(ours, f"{body['planned']} is not an unsealed plan of its round")
 
 
 def verify_lines(lines: Iterable[str]) -> Chain:
@@ -138,8 +158,11 @@ def verify_lines(lines: Iterable[str]) -> Chain:
     """
     *body, last = [line.removesuffix("\n") for line in lines] or [""]
     chain = Chain()
-    for line in body:
-        chain.add(line)
+    for text in body:
+        line, space, signature = text.rpartition(" ")
+        if not space:
+            raise LedgerBroken(f"ledger entry {len(chain.entries)}: no signature")
+        chain.add(line, signature)
     if not body or last != closing_line(chain):
         raise LedgerBroken(
             f"ledger export: entry {len(body) - 1} is not followed by its hash"
@@ -147,63 +170,40 @@ def verify_lines(lines: Iterable[str]) -> Chain:
     return chain
 
 
+def export_lines(chain: Chain) -> list[str]:
+    """Return the lines that ``verify_lines`` reads: entries, then their head."""
+    return [
+        *(f"{entry.line} {entry.signature}" for entry in chain.entries),
+        closing_line(chain),
+    ]
+
+
 def closing_line(chain: Chain) -> str:
-    """Return the last line of an export; without it nothing guards the last entry."""
+    """Return the last line of an export; without it a cut-off end would not show."""
     return canonical({"entries": len(chain.entries), "head": chain.head})
-
-
-def canonical(body: Mapping[str, Any]) -> str:
-    """Return the one line that stands for ``body``: sorted, no spaces, no NaN."""
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def hash_after(previous: str, line: str) -> str:
-    """Return the hash of ``line`` behind an entry whose hash is ``previous``."""
-    return hashlib.sha256((previous + line).encode()).hexdigest()
-
-
-def finite(value: float) -> float | None:
-    """Return a finite number, or None: JSON has no infinity."""
-    return value if math.isfinite(value) else None
-
-
-def _require(holds: bool, fault: str) -> None:  # noqa: FBT001 - reads as a sentence
-    if not holds:
-        raise ValueError(fault)
-
-
-def _require_fields(body: Mapping[str, Any]) -> None:
-    """Refuse an unknown state, an unknown or missing field and a wrong type."""
-    state = str(body.get("state"))
-    _require(state in STATES, f"unknown state {state!r}")
-    kinds = STATES[state]
-    odd = sorted(body.keys() ^ kinds.keys())
-    _require(not odd, f"unknown or missing: {', '.join(odd)}")
-    wrong = [name for name, kind in kinds.items() if type(body[name]) not in kind]
-    _require(not wrong, f"wrong type: {', '.join(wrong)}")
 
 
 def _require_opening(body: Mapping[str, Any]) -> None:
     """Refuse a ledger kept under other rules than ours."""
     rules = (FORMAT, UNIT, RELATION)
     theirs = (body["format"], body["unit"], body["relation"])
-    _require(theirs == rules, f"format, unit and relation are {theirs}, not {rules}")
-    _require(0 < body["delta"] < 1, f"delta {body['delta']} is not in (0, 1)")
+    require(theirs == rules, f"format, unit and relation are {theirs}, not {rules}")
+    require(0 < body["delta"] < 1, f"delta {body['delta']} is not in (0, 1)")
+    require(bool(HEX.fullmatch(body["key"])), "key is not 64 hexadecimal digits")
 
 
-def _budget(body: Mapping[str, Any]) -> float:
-    budget = math.inf if body["budget"] is None else float(body["budget"])
-    _require(budget > 0, f"budget {budget} is not above 0")
-    return budget
-
-
-def _event(body: Mapping[str, Any]) -> GaussianEvent | None:
+def _event(body: Mapping[str, Any], limits: Limits) -> GaussianEvent | None:
     """Return what was charged, or None where there was no noise."""
-    _require(body["what"] in PURPOSES, f"{body['what']!r} is not one of {PURPOSES}")
+    require(body["what"] in PURPOSES, f"{body['what']!r} is not one of {PURPOSES}")
     q, sigma, steps, clip = (body[name] for name in ("q", "sigma", "steps", "clip"))
     if body["mechanism"] == EXACT:
-        _require({q, sigma, steps, clip} == {None}, "parameters of a noise it has not")
+        require({q, sigma, steps, clip} == {None}, "parameters of a noise it has not")
+        allowed = math.isinf(limits.epsilon)
+        require(allowed, "a release without noise under a finite budget")
         return None
-    _require(body["mechanism"] == NOISY, f"unknown mechanism {body['mechanism']!r}")
-    _require(clip is not None and clip > 0, f"clip {clip} is not above 0")
-    return GaussianEvent(q=q, sigma=sigma, steps=steps)
+    require(body["mechanism"] == NOISY, f"unknown mechanism {body['mechanism']!r}")
+    require(clip is not None and clip > 0, f"clip {clip} is not above 0")
+    event = GaussianEvent(q=q, sigma=sigma, steps=steps)
+    passed = limits.passed_by(body["what"], event, clip)
+    require(not passed, f"outside the policy: {'; '.join(passed)}")
+    return event

@@ -11,6 +11,7 @@
         ├── PolicyRefused      the plan asks for more than the site allows
         ├── BudgetSpent        the round would pass the site's budget
         ├── LedgerBroken       the record of spent privacy cannot be trusted
+        ├── LedgerBusy         another process of the site is in a round
         └── EgressRefused      a reply that may not leave
 
 A message names the thing, the value, the limit and the next step. It may name tensors,
@@ -67,6 +68,10 @@ class BudgetSpent(PrivacyError):
 
 class LedgerBroken(PrivacyError):
     """The ledger cannot be read, written or believed."""
+
+
+class LedgerBusy(PrivacyError):
+    """Another process of the same site is in a round; one at a time."""
 
 
 class EgressRefused(PrivacyError):

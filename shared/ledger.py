@@ -3,53 +3,42 @@
 One SQLite file per site holds the lines of ``shared/chain.py``. Whoever adds an entry
 first reads and verifies the whole chain in the same exclusive transaction: nothing is
 spent on a ledger that cannot be believed, and two processes cannot both spend the last
-of a budget. What was planned stays charged, released or not.
+of a budget. What was planned stays charged, released or not. After each entry the
+signed end is written to a second file, best on another disk: a ledger that does not
+contain it was rolled back, and is refused.
 """
 
 import hashlib
 import math
 import os
-import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from filelock import FileLock, Timeout
+
 from shared.accounting import GaussianEvent, Relation
-from shared.chain import (
-    EVENT,
-    EXACT,
-    FORMAT,
-    NOISY,
-    RELATION,
-    UNIT,
-    Chain,
-    Entry,
-    canonical,
-    closing_line,
-    finite,
-    hash_after,
+from shared.chain import Chain, export_lines
+from shared.code import code_digest
+from shared.entries import EVENT, EXACT, FORMAT, NOISY, RELATION, UNIT, Entry, finite
+from shared.errors import BudgetSpent, ConfigError, LedgerBroken, LedgerBusy
+from shared.ledger_file import (
+    Page,
+    Pen,
+    access,
+    make_file,
+    read_file,
+    sync_folder,
+    transaction,
 )
-from shared.errors import BudgetSpent, ConfigError, LedgerBroken
-
-BUSY_S = 120  # longest wait for another process of the site
-
-SCHEMA = """
-PRAGMA journal_mode = WAL;
-CREATE TABLE entry (
-    n INTEGER PRIMARY KEY, line TEXT NOT NULL, hash TEXT NOT NULL
-) STRICT;
-CREATE TRIGGER entry_kept BEFORE DELETE ON entry
-    BEGIN SELECT RAISE(ABORT, 'a ledger entry is never deleted'); END;
-CREATE TRIGGER entry_fixed BEFORE UPDATE ON entry
-    BEGIN SELECT RAISE(ABORT, 'a ledger entry is never changed'); END;
-CREATE TRIGGER entry_next BEFORE INSERT ON entry
-    WHEN NEW.n IS NOT (SELECT count(*) FROM entry)
-    BEGIN SELECT RAISE(ABORT, 'a ledger entry is only added at the end'); END;
-"""
+from shared.limits import Limits
+from shared.signing import public_key
+from shared.witness import Witness, keep_witness, kept_witness
 
 
 def _utc_now() -> str:
@@ -61,18 +50,20 @@ class Ledger:
     """One site's ledger in one file; no connection outlives a call."""
 
     path: Path
-    site: str
     delta: float
-    now: Callable[[], str]
+    pen: Pen
+    witness_path: Path
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - what one ledger is bound to for ever
         cls,
         path: Path,
         *,
         site: str,
-        epsilon: float,
         delta: float,
+        limits: Limits,
+        key: Ed25519PrivateKey,
+        witness_path: Path | None = None,
         now: Callable[[], str] = _utc_now,
     ) -> Self:
         """Open and verify the ledger at ``path``, or create it.
@@ -80,24 +71,63 @@ class Ledger:
         Args:
             path: The file; its folder must exist.
             site: Name of the site, fixed for ever.
-            epsilon: The site's budget; ``inf`` is its word that nothing is promised.
-                One that differs from the newest is recorded, and resets nothing.
             delta: Target delta, fixed for ever.
+            limits: The site's policy. One that differs from the newest is recorded,
+                and resets nothing.
+            key: The site's key, fixed for ever.
+            witness_path: Where the second copy of the ledger's end is kept; beside the
+                ledger by default, better on another disk.
             now: Gives the date of an entry, for people to read.
 
         Raises:
-            LedgerBroken: If the file is not an intact ledger of this site and delta.
+            LedgerBroken: If the file is not an intact ledger of this site, delta and
+                key, is behind its witness, or is missing while its witness is there.
         """
-        if not (epsilon > 0 and 0 < delta < 1):
-            raise ConfigError(f"{epsilon=} must be above 0 and {delta=} in (0, 1)")
-        ledger = cls(path=path, site=site, delta=delta, now=now)
-        with ledger._access():
+        if not 0 < delta < 1:
+            raise ConfigError(f"{delta=} must be in (0, 1)")
+        ledger = cls(
+            path=path,
+            delta=delta,
+            pen=Pen(site=site, key=key, now=now),
+            witness_path=witness_path or path.with_suffix(".witness"),
+        )
+        with access(path):
             if not path.exists():
-                ledger._create(epsilon)
+                ledger._require_new()
+                ledger._create(limits)
         with ledger._writing() as page:
-            if page.chain.budget != epsilon:
-                page.append("budget", budget=finite(epsilon))
+            if page.chain.limits != limits:
+                page.append("policy", limits=limits.to_body())
         return ledger
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other process of the site out for a whole round.
+
+        Raises:
+            LedgerBusy: If another process is in a round already.
+        """
+        lock = FileLock(self.path.with_suffix(".lock"))
+        try:
+            with access(self.path):
+                lock.acquire(timeout=0)
+        except Timeout:
+            raise LedgerBusy(
+                f"ledger {self.path}: another process of site {self.pen.site!r} "
+                "is in a round; wait for it, or end it"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def require_witnessed(self, seen: Witness) -> None:
+        """Return if the ledger contains the end that somebody else has seen of it.
+
+        Raises:
+            LedgerBroken: If it does not: it was rolled back, replaced or cloned.
+        """
+        self._read().require_contains(seen)
 
     def plan(
         self,
@@ -117,13 +147,15 @@ class Ledger:
         Args:
             run: Name of the run.
             number: Round of the run.
-            what: ``training`` or ``popularity``.
+            what: ``training``, ``popularity`` or ``metrics``.
             event: The noisy steps that are about to be taken.
             clip: Largest L2 norm of one user's part in a step.
             plan_digest: SHA-256 of the plan that is followed.
 
         Raises:
             BudgetSpent: If the budget would be passed; the refusal is recorded.
+            LedgerBroken: If the ledger is not intact, or the charge is outside the
+                policy's limits.
         """
         spend = {"mechanism": NOISY, "clip": clip, **asdict(event)}
         return self._charge(
@@ -144,24 +176,27 @@ class Ledger:
         )
 
     def sealed(
-        self,
-        planned: int,
-        *,
-        run: str,
-        number: int,
-        content: bytes,
-        tensors: Iterable[str],
+        self, planned: int, *, content: bytes, tensors: Iterable[str], leaves: bool
     ) -> Entry:
-        """Record what is about to leave: hash and size of the bytes, tensor names.
+        """Record what a plan gave: hash and size of the bytes, names of its tensors.
 
         Guarantee: one plan is sealed once, so one charge never pays for two releases.
+
+        Args:
+            planned: Number of the plan's entry.
+            content: The bytes that are kept, and sent if they leave.
+            tensors: Names of what they hold.
+            leaves: Whether they are for the server, or stay at the site.
         """
         with self._writing() as page:
+            _require_entry(page.chain, planned)
+            plan = page.chain.entries[planned].body
             return page.append(
                 "sealed",
                 planned=planned,
-                run=run,
-                round=number,
+                run=plan.get("run", ""),
+                round=plan.get("round", 0),
+                leaves=leaves,
                 sha256=hashlib.sha256(content).hexdigest(),
                 bytes=len(content),
                 tensors=list(tensors),
@@ -188,151 +223,116 @@ class Ledger:
         """Return the hash of the newest entry."""
         return self._read().head
 
-    def planned_for(self, run: str, number: int, what: str) -> Entry | None:
-        """Return the newest plan for this purpose in this round, if any."""
-        return self._newest("planned", run=run, round=number, what=what)
+    def sealed_for(self, run: str, number: int, what: str) -> Entry | None:
+        """Return what was sealed last for this purpose in this round, if anything."""
+        entries = self.entries()
+        for entry in reversed(entries):
+            if entry.state == "sealed":
+                plan = entries[entry.body["planned"]].body
+                if (plan["run"], plan["round"], plan["what"]) == (run, number, what):
+                    return entry
+        return None
 
-    def sealed_for(self, run: str, number: int) -> Entry | None:
-        """Return what was sealed last in this round, if anything."""
-        return self._newest("sealed", run=run, round=number)
+    def witness(self) -> Witness:
+        """Return the ledger's signed end, for others to keep."""
+        return self._read().witness
 
     def export(self, path: Path) -> None:
         """Write JSON Lines for ``verify_lines``: all entries, then their head."""
-        chain = self._read()
-        lines = [*(entry.line for entry in chain.entries), closing_line(chain)]
+        lines = export_lines(self._read())
         path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-
-    def _newest(self, state: str, **wanted: str | int) -> Entry | None:
-        for entry in reversed(self.entries()):
-            if entry.state == state and wanted.items() <= entry.body.items():
-                return entry
-        return None
 
     def _charge(self, event: GaussianEvent | None, **fields: Any) -> int:
         """Compose, compare and append in one transaction."""
         with self._writing() as page:
-            limit, spent = page.chain.budget, page.chain.epsilon(RELATION)
+            limit, spent = page.chain.limits.epsilon, page.chain.epsilon(RELATION)
             after = page.chain.epsilon(RELATION, event) if event else math.inf
             if after <= limit:
                 costs = {"before": finite(spent), "after": finite(after)}
-                return page.append("planned", **costs, **fields).n
+                return page.append("planned", code=code_digest(), **costs, **fields).n
             where = {"run": fields["run"], "round": fields["round"]}
             page.append("refused", **where, reason=BudgetSpent.__name__)
         raise BudgetSpent(
-            f"site {self.site!r} has spent epsilon {spent:.4f}; round "
+            f"site {self.pen.site!r} has spent epsilon {spent:.4f}; round "
             f"{fields['round']} of run {fields['run']!r} would bring it to "
             f"{after:.4f}, above the budget {limit:.4f}: keep serving the adapter you "
             "have, or let the site raise its budget"
         )
 
-    def _create(self, budget: float) -> None:
+    def _require_new(self) -> None:
+        """Raise if there ever was a ledger: its witness outlives it."""
+        if self.witness_path.exists() and not self.path.exists():
+            raise LedgerBroken(
+                f"ledger {self.path} is missing, but {self.witness_path} has seen it: "
+                "restore its newest copy; a new one would forget what was spent"
+            )
+
+    def _create(self, limits: Limits) -> None:
         """Make the whole file aside and link it into place: never half a ledger."""
         with tempfile.TemporaryDirectory(
             dir=self.path.parent, prefix=".ledger-"
         ) as folder:
-            fresh = replace(self, path=Path(folder) / "ledger")
-            with closing(sqlite3.connect(fresh.path)) as db:
-                db.executescript(SCHEMA)
-            with fresh._transaction() as page:  # noqa: SLF001 - its own class
+            fresh = Path(folder) / "ledger"
+            make_file(fresh)
+            with transaction(fresh, self.pen) as page:
                 page.append(
                     "opened",
                     format=FORMAT,
-                    site=self.site,
+                    site=self.pen.site,
                     unit=UNIT,
                     relation=RELATION,
                     delta=self.delta,
-                    budget=finite(budget),
+                    key=public_key(self.pen.key),
+                    limits=limits.to_body(),
                 )
             with suppress(FileExistsError):  # another process was first
-                os.link(fresh.path, self.path)
-        folder_fd = os.open(self.path.parent, os.O_RDONLY)
-        os.fsync(folder_fd)
-        os.close(folder_fd)
+                os.link(fresh, self.path)
+        sync_folder(self.path.parent)
 
     def _read(self) -> Chain:
         """Return the chain, verified."""
-        with self._access(), self._connected() as db:
-            return self._ours(_stored(db))
+        with access(self.path):
+            seen = kept_witness(self.witness_path)  # first: it may be older, not newer
+            return self._ours(read_file(self.path), seen)
 
     @contextmanager
     def _writing(self) -> Iterator["Page"]:
         """Hold the file alone, verified; what is appended is durable at the end."""
-        with self._access(), self._transaction() as page:
-            self._ours(page.chain)
-            yield page
+        with access(self.path):
+            seen = kept_witness(self.witness_path)
+            with transaction(self.path, self.pen) as page:
+                chain, before = self._ours(page.chain, seen), len(page.chain.entries)
+                yield page
+            if len(chain.entries) > before or not self.witness_path.exists():
+                keep_witness(self.witness_path, chain.witness)
 
-    @contextmanager
-    def _transaction(self) -> Iterator["Page"]:
-        """Lock, read, and commit unless something is raised."""
-        with self._connected() as db:
-            db.execute("BEGIN IMMEDIATE")
-            yield Page(db=db, chain=_stored(db), now=self.now)
-            db.execute("COMMIT")  # closing without it rolls back
-
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        """Connect to a file that must exist; a commit is on disk when it returns."""
-        uri = f"{self.path.absolute().as_uri()}?mode=rw"
-        connect = sqlite3.connect(uri, BUSY_S, isolation_level=None, uri=True)
-        with closing(connect) as db:
-            db.text_factory = lambda raw: raw.decode(errors="replace")
-            db.execute("PRAGMA synchronous = FULL")
-            yield db
-
-    @contextmanager
-    def _access(self) -> Iterator[None]:
-        """Turn what a disk or SQLite says into the one refusal that callers know."""
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise LedgerBroken(
-                f"ledger {self.path}: {error}; nothing was charged, so nothing may be "
-                "trained: make room, allow writing, or restore the file from its backup"
-            ) from error
-
-    def _ours(self, chain: Chain) -> Chain:
-        """Return the chain if it is of this site and delta."""
+    def _ours(self, chain: Chain, seen: Witness | None) -> Chain:
+        """Return the chain if it is of this site, delta and key, and not cut off."""
         if not chain.entries:
             raise LedgerBroken(
                 f"ledger {self.path}: no entry; restore it from its backup"
             )
-        opened = chain.entries[0].body
-        for name, ours in (("site", self.site), ("delta", self.delta)):
-            if opened[name] != ours:
+        mine = {
+            "site": self.pen.site,
+            "delta": self.delta,
+            "key": public_key(self.pen.key),
+        }
+        for name, ours in mine.items():
+            if chain.opening[name] != ours:
                 raise LedgerBroken(
-                    f"ledger entry 0: {name} is {opened[name]!r}, not {ours!r}; "
-                    "a ledger serves one site and one delta for ever"
+                    f"ledger entry 0: {name} is {chain.opening[name]!r}, not {ours!r}; "
+                    "a ledger serves one site, one delta and one key for ever"
                 )
+        if seen is not None:
+            chain.require_contains(seen)
+        elif len(chain.entries) > 1:
+            raise LedgerBroken(
+                f"ledger {self.path}: its witness {self.witness_path} is missing; put "
+                "the server's newest witness of this site there"
+            )
         return chain
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """An open transaction: the verified chain and the right to add to it."""
-
-    db: sqlite3.Connection
-    chain: Chain
-    now: Callable[[], str]
-
-    def append(self, state: str, **fields: Any) -> Entry:
-        """Add one entry, held to the same checks as one that is read."""
-        place = {"n": len(self.chain.entries), "prev": self.chain.head}
-        body = {"state": state, "date": self.now(), **place, **fields}
-        entry = self.chain.add(canonical(body))
-        row = (entry.n, entry.line, entry.hash)
-        self.db.execute("INSERT INTO entry VALUES (?, ?, ?)", row)
-        return entry
-
-
-def _stored(db: sqlite3.Connection) -> Chain:
-    """Return a file's chain, each entry held against its stored number and hash."""
-    chain = Chain()
-    for n, text, digest in db.execute("SELECT n, line, hash FROM entry ORDER BY n"):
-        expected = len(chain.entries)
-        if n != expected:
-            raise LedgerBroken(f"ledger entry {expected}: missing; the next is {n}")
-        line = str(text)  # a torn page may give anything, whatever the table says
-        if digest != hash_after(chain.head, line):
-            raise LedgerBroken(f"ledger entry {n}: its hash does not match")
-        chain.add(line)
-    return chain
+def _require_entry(chain: Chain, n: int) -> None:
+    if not 0 <= n < len(chain.entries):
+        raise LedgerBroken(f"ledger entry {n}: not there, so nothing is sealed for it")

@@ -6,6 +6,8 @@ round, and the head of the site's ledger: no count, no loss, no time, no text.
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +17,12 @@ import numpy.typing as npt
 
 from shared.config import read
 from shared.errors import ConfigError
+from shared.witness import Witness
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+TENSOR_NAME = re.compile(r"[A-Za-z0-9_.]{1,256}")
+MOST_ROUNDS = 1_000_000
+MOST_VALUES = 1 << 26  # 256 MiB as float32
 
 Array = npt.NDArray[np.float32]
 Adapter = Mapping[str, Array]  # PEFT's tensor name -> float32 array
@@ -70,7 +78,10 @@ class Mechanism:
         clip: Largest L2 norm of one user's joint gradient over adapter and head.
         steps: Noisy steps in one round, T.
         prior_sigma: Noise multiplier of the one popularity release that precedes the
-            site's first round of a run; zero with ``sigma`` zero, for exact counts.
+            site's first round of a run. Zero makes no release and a flat prior; with
+            ``sigma`` zero as well, exact counts.
+        metric_sigma: Noise multiplier of the metric that each round releases to the
+            server, at rate q; zero asks for no metric.
     """
 
     q: float = 0.2
@@ -78,6 +89,7 @@ class Mechanism:
     clip: float = 0.3
     steps: int = 20
     prior_sigma: float = 4.0
+    metric_sigma: float = 0.0
 
     def faults(self) -> list[str]:
         """Return one sentence for each value out of range."""
@@ -88,15 +100,36 @@ class Mechanism:
             faults.append(
                 f"sigma={self.sigma} is neither 0 (not private) nor in [0.3, 1e6)"
             )
-        if (self.prior_sigma == 0) != (self.sigma == 0) or self.prior_sigma < 0:
+        if not 0 <= self.prior_sigma < 1e6 or (self.sigma == 0 < self.prior_sigma):
             faults.append(
-                f"prior-sigma={self.prior_sigma} must be 0 exactly when sigma is 0"
+                f"prior-sigma={self.prior_sigma} is not in [0, 1e6), or not 0 although "
+                "sigma is"
+            )
+        if not (self.metric_sigma == 0 or 0.3 <= self.metric_sigma < 1e6):
+            faults.append(
+                f"metric-sigma={self.metric_sigma} is neither 0 (no metric) nor in "
+                "[0.3, 1e6)"
             )
         if not 0 < self.clip < 1e6:
             faults.append(f"clip={self.clip} is not in (0, 1e6)")
         if not 1 <= self.steps <= 100_000:
             faults.append(f"steps={self.steps} is not in 1..100000")
         return faults
+
+
+MOST = {  # largest values of a recipe: beyond them a plan can only exhaust a machine
+    "learning_rate": 1e3,
+    "head_learning_rate": 1e3,
+    "temperature": 1e6,
+    "cf_scale": 1e6,
+    "recency": 1e3,
+    "factors": 4096,
+    "history": 4096,
+    "shown": 1_000_000,
+    "targets": 4096,
+    "negatives": 1_000_000,
+}
+POSITIVE = MOST.keys() - {"recency"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,16 +168,14 @@ class Recipe:
 
     def faults(self) -> list[str]:
         """Return one sentence for each value out of range."""
-        faults = [
-            f"{name.replace('_', '-')}={value} must be above 0"
-            for name, value in asdict(self).items()
-            if name not in {"alpha", "prior_weight", "seed", "recency"} and value <= 0
+        ranges = [(name, 0.0, MOST[name]) for name in MOST]
+        ranges += [("alpha", 0.0, 1.0), ("prior_weight", 0.0, 1e6), ("seed", 0, 2**63)]
+        return [
+            f"{name.replace('_', '-')}={value} is not in {low:g}..{high:g}"
+            for name, low, high in ranges
+            for value in [getattr(self, name)]
+            if not (low <= value <= high) or (value == 0 and name in POSITIVE)
         ]
-        if not 0 <= self.alpha <= 1:
-            faults.append(f"alpha={self.alpha} is not in [0, 1]")
-        if self.prior_weight < 0 or self.recency < 0:
-            faults.append("prior-weight and recency must not be below 0")
-        return faults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +234,40 @@ class AdapterUpdate:
     ledger_head: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricRelease:
+    """One site's noised metric of a round; only ``client/egress.py`` makes one.
+
+    Attributes:
+        site, run, number: Who answers which round of which run.
+        plan: Digest of the plan that was followed.
+        name: What is measured, such as ``ndcg@10``.
+        value: Noised mean over the site's declared users; may lie outside [0, 1].
+    """
+
+    site: str
+    run: str
+    number: int
+    plan: str
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """All that leaves a site in a round that is not refused.
+
+    Attributes:
+        update: The adapter's noised change.
+        metric: The released metric, if the plan asks for one and the policy allows it.
+        witness: The signed end of the site's ledger, for the server to keep.
+    """
+
+    update: AdapterUpdate
+    metric: MetricRelease | None
+    witness: Witness
+
+
 def plan_from_json(line: str) -> RoundPlan:
     """Read a plan strictly: unknown keys, wrong types and bad ranges are all reported.
 
@@ -210,7 +275,7 @@ def plan_from_json(line: str) -> RoundPlan:
         ConfigError: If the line is not a plan.
     """
     try:
-        raw = json.loads(line)
+        raw = json.loads(line, parse_constant=_refuse, parse_float=_finite)
         nested = {
             name: read(
                 kind, {k.replace("_", "-"): v for k, v in raw[name].items()}, name
@@ -235,21 +300,58 @@ def plan_from_json(line: str) -> RoundPlan:
     return _checked(plan)
 
 
+def _refuse(word: str) -> float:
+    raise ValueError(f"{word} is no number of a plan")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
+
+
 def _checked(plan: RoundPlan) -> RoundPlan:
     """Return the plan, or raise with every value of its own that is out of range."""
     scalars: dict[str, Any] = {
         "run": str,
         "number": int,
-        "max_norm": float,
         "quorum": int,
+        "max_norm": float,
+        "deadline_s": float,
     }
     faults = [
         f"{name} is not {kind.__name__}"
         for name, kind in scalars.items()
         if type(getattr(plan, name)) is not kind
     ]
-    if not faults and not (plan.number >= 1 and plan.max_norm > 0 and plan.quorum >= 1):
-        faults.append("number, max-norm and quorum must be above 0")
+    if not faults:
+        faults = _plan_faults(plan)
     if faults:
         raise ConfigError("round plan: " + "; ".join(faults))
     return plan
+
+
+def _plan_faults(plan: RoundPlan) -> list[str]:
+    """Return what is out of range; a name or a size that is odd is not repeated."""
+    checks = [
+        (1 <= plan.number <= MOST_ROUNDS, f"number is not in 1..{MOST_ROUNDS}"),
+        (plan.max_norm > 0, "max-norm is not above 0"),
+        (plan.deadline_s > 0, "deadline-s is not above 0"),
+        (plan.quorum >= 1, "quorum is not above 0"),
+        (is_safe(plan.run), "run is not 1 to 64 letters, digits, '.', '_' or '-'"),
+        (all(map(is_safe, plan.sites)), "sites holds something that is no name"),
+        (
+            all(TENSOR_NAME.fullmatch(name) for name in plan.shapes),
+            "shapes holds something that is no tensor's name",
+        ),
+        (
+            all(n >= 1 for shape in plan.shapes.values() for n in shape)
+            and sum(map(math.prod, plan.shapes.values())) <= MOST_VALUES,
+            f"shapes are empty or of more than {MOST_VALUES} values together",
+        ),
+    ]
+    return [fault for holds, fault in checks if not holds]
+
+
+def is_safe(name: object) -> bool:
+    """Return whether ``name`` may name a run or a site, also in the name of a file."""
+    return isinstance(name, str) and bool(SAFE_NAME.fullmatch(name))

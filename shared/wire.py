@@ -1,25 +1,32 @@
-"""The protocol as Flower records, and an update as bytes.
+"""The protocol as Flower records.
 
 What is opened here must be exactly what is packed here: an unknown record, key, type,
 dtype or byte is refused. Arrays travel as float32 only.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from flwr.app import Array as SentArray
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from shared.adapter import check
-from shared.errors import EgressRefused, RoundError
-from shared.protocol import Adapter, AdapterUpdate, Array, RoundPlan, plan_from_json
+from shared.errors import EgressRefused, ModelError, RoundError
+from shared.protocol import (
+    Adapter,
+    Array,
+    MetricRelease,
+    Reply,
+    RoundPlan,
+    plan_from_json,
+)
+from shared.sealing import IDENTITY, METRIC, identity, known_fields, update_of
+from shared.witness import Witness, witness_from
 
-_IDENTITY = {"site": str, "run": str, "number": int, "plan": str, "ledger-head": str}
 _REASON = re.compile("[A-Za-z]{1,40}")
 
 
@@ -29,35 +36,69 @@ def pack_plan(plan: RoundPlan, adapter: Adapter) -> RecordDict:
     return RecordDict({"plan": line, "adapter": _pack(adapter)})
 
 
-def open_plan(content: RecordDict) -> tuple[RoundPlan, dict[str, Array]]:
-    """Return the plan and an adapter that fits it.
+def with_witness(content: RecordDict, witness: Witness | None) -> RecordDict:
+    """Return an instruction with the newest witness of the ledger of its receiver."""
+    if witness is None:
+        return content
+    return RecordDict({**content, "witness": ConfigRecord(witness.fields())})
+
+
+def open_plan(
+    content: RecordDict,
+) -> tuple[RoundPlan, dict[str, Array], Witness | None]:
+    """Return the plan, an adapter that fits it, and what the server has seen of us.
+
+    Sizes are compared with the plan's before an array is copied.
 
     Raises:
         RoundError: If the records are not exactly those of an instruction.
         ConfigError: If the plan cannot be read.
         ModelError: If the adapter does not have the plan's shapes.
+        LedgerBroken: If the witness is malformed.
     """
-    config, arrays = _records(content, "plan", "adapter")
-    plan = plan_from_json(_fields(config, {"json": str})["json"])
+    _require_records(content, {"plan": ConfigRecord, "adapter": ArrayRecord})
+    plan = plan_from_json(
+        known_fields(content.config_records["plan"], {"json": str})["json"]
+    )
+    arrays = content.array_records["adapter"]
+    sent = {name: tuple(array.shape) for name, array in arrays.items()}
+    if sent != plan.shapes:
+        raise ModelError("the adapter's names and shapes are not those of its plan")
     adapter = _unpack(arrays)
     check(adapter, plan.shapes)
-    return plan, adapter
+    return plan, adapter, _open_witness(content)
 
 
-def pack_update(update: AdapterUpdate) -> RecordDict:
-    """Return the one reply that carries tensors."""
-    identity = ConfigRecord(_identity(update))
-    return RecordDict({"update": identity, "delta": _pack(update.delta)})
+def pack_reply(reply: Reply) -> RecordDict:
+    """Return the one message that carries anything of a site."""
+    records: dict[str, Any] = {
+        "update": ConfigRecord(identity(reply.update)),
+        "delta": _pack(reply.update.delta),
+        "witness": ConfigRecord(reply.witness.fields()),
+    }
+    if reply.metric is not None:
+        records["metric"] = ConfigRecord(asdict(reply.metric))
+    return RecordDict(records)
 
 
-def open_update(content: RecordDict) -> AdapterUpdate:
-    """Rebuild an update from exactly the records that ``pack_update`` makes.
+def open_reply(content: RecordDict) -> Reply:
+    """Rebuild a reply from exactly the records that ``pack_reply`` makes.
 
     Raises:
         RoundError: If anything is missing, unknown or of another type.
+        LedgerBroken: If the witness is malformed.
     """
-    config, arrays = _records(content, "update", "delta")
-    return _update(_fields(config, _IDENTITY), _unpack(arrays))
+    _require_records(content, {"update": ConfigRecord, "delta": ArrayRecord})
+    records = content.config_records
+    witness, metric = _open_witness(content), records.get("metric")
+    if witness is None:
+        raise RoundError("a reply must hold a witness of the site's ledger")
+    fields = known_fields(records["update"], IDENTITY)
+    return Reply(
+        update=update_of(fields, _unpack(content.array_records["delta"])),
+        metric=_metric(metric) if metric is not None else None,
+        witness=witness,
+    )
 
 
 def pack_refusal(site: str, reason: str) -> RecordDict:
@@ -78,38 +119,10 @@ def open_refusal(content: RecordDict) -> tuple[str, str] | None:
         return None
     if len(content) != 1 or not isinstance(config, ConfigRecord):
         raise RoundError("a refusal holds other records too")
-    fields = _fields(config, {"site": str, "reason": str})
+    fields = known_fields(config, {"site": str, "reason": str})
     if not _REASON.fullmatch(fields["reason"]):
         raise RoundError("the reason of a refusal is not a class name")
     return fields["site"], fields["reason"]
-
-
-def sealed_bytes(update: AdapterUpdate) -> bytes:
-    """Return the canonical bytes of an update: what a ledger hashes and a site keeps.
-
-    One metadata key holds all of the identity, because safetensors writes several keys
-    in random order.
-    """
-    line = json.dumps(_identity(update), sort_keys=True, separators=(",", ":"))
-    return safetensors.numpy.save(dict(update.delta), metadata={"update": line})
-
-
-def update_from_bytes(data: bytes) -> AdapterUpdate:
-    """Rebuild an update from its canonical bytes, and from no others.
-
-    Raises:
-        RoundError: If the bytes are not what ``sealed_bytes`` would write again.
-    """
-    try:
-        size = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + size])["__metadata__"]
-        fields = _fields(json.loads(metadata["update"]), _IDENTITY)
-        update = _update(fields, safetensors.numpy.load(data))
-        if sealed_bytes(update) == data:
-            return update
-    except (ValueError, LookupError, TypeError, safetensors.SafetensorError):
-        pass
-    raise RoundError("these are not the bytes of a sealed update")
 
 
 def size(content: RecordDict) -> int:
@@ -123,40 +136,23 @@ def size(content: RecordDict) -> int:
     return sum(parts.values())
 
 
-def _identity(update: AdapterUpdate) -> dict[str, Any]:
-    return {key: getattr(update, key.replace("-", "_")) for key in _IDENTITY}
+def _require_records(content: RecordDict, kinds: Mapping[str, type]) -> None:
+    """Demand these records; a witness and a metric may be there too, nothing else."""
+    allowed = {**kinds, "witness": ConfigRecord}
+    if "update" in kinds:
+        allowed["metric"] = ConfigRecord
+    odd = [name for name in content if type(content[name]) is not allowed.get(name)]
+    if odd or not kinds.keys() <= content.keys():
+        raise RoundError(f"a message must hold exactly {', '.join(map(repr, kinds))}")
 
 
-def _update(fields: Mapping[str, Any], delta: Adapter) -> AdapterUpdate:
-    return AdapterUpdate(
-        site=fields["site"],
-        run=fields["run"],
-        number=fields["number"],
-        plan=fields["plan"],
-        ledger_head=fields["ledger-head"],
-        delta=delta,
-    )
+def _metric(record: ConfigRecord) -> MetricRelease:
+    return MetricRelease(**known_fields(record, METRIC))
 
 
-def _records(
-    content: RecordDict, config_key: str, array_key: str
-) -> tuple[ConfigRecord, ArrayRecord]:
-    """Return the two records of a message that holds these two and no other."""
-    config, arrays = content.get(config_key), content.get(array_key)
-    if (
-        len(content) == 2
-        and isinstance(config, ConfigRecord)
-        and isinstance(arrays, ArrayRecord)
-    ):
-        return config, arrays
-    raise RoundError(f"a message must hold exactly {config_key!r} and {array_key!r}")
-
-
-def _fields(record: Mapping[str, Any], kinds: Mapping[str, type]) -> dict[str, Any]:
-    """Return the fields of a record that has exactly these keys and types."""
-    if {key: type(value) for key, value in record.items()} != kinds:
-        raise RoundError(f"a record must hold exactly {', '.join(kinds)}")
-    return dict(record)
+def _open_witness(content: RecordDict) -> Witness | None:
+    record = content.config_records.get("witness")
+    return witness_from(dict(record)) if record is not None else None
 
 
 def _pack(adapter: Adapter) -> ArrayRecord:

@@ -63,9 +63,17 @@ def mechanism_for(scenario: Scenario, *, private: bool) -> Mechanism:
         asked.delta,
         q=shape.q,
         steps=shape.steps * asked.rounds,
-        others=[release(prior_sigma)],
+        others=[release(prior_sigma), *_metric_events(shape, asked.rounds)],
     )
     return scenario.mechanism(sigma=sigma, prior_sigma=prior_sigma)
+
+
+def _metric_events(mechanism: Mechanism, rounds: int) -> list[GaussianEvent]:
+    """Return what the metrics of all rounds cost, if the mechanism asks for any."""
+    if not mechanism.metric_sigma:
+        return []
+    sigma = mechanism.metric_sigma
+    return [GaussianEvent(q=mechanism.q, sigma=sigma, steps=rounds)]
 
 
 def release(prior_sigma: float) -> GaussianEvent:
@@ -199,7 +207,12 @@ def epsilon_after(scenario: Scenario, rounds: int) -> float:
     steps = GaussianEvent(
         q=mechanism.q, sigma=mechanism.sigma, steps=mechanism.steps * rounds
     )
-    return epsilon([release(mechanism.prior_sigma), steps], scenario.simulation.delta)
+    charged = [
+        release(mechanism.prior_sigma),
+        steps,
+        *_metric_events(mechanism, rounds),
+    ]
+    return epsilon(charged, scenario.simulation.delta)
 
 
 def spent(site: Trained, *purposes: str) -> float:

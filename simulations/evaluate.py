@@ -11,8 +11,8 @@ from client.head import FactorHead
 from client.model import HybridModel
 from client.noise import system_uniform
 from client.prior import release_popularity
-from client.round import popularity_prior, workbench
 from client.site import Site, open_site
+from client.workbench import popularity_prior, workbench
 from shared.metrics import coverage, hit, interval, ndcg, ranks, top_items
 from shared.protocol import Adapter, AdapterSpec, Array, Recipe
 from simulations.arms import Trained

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from client.site import open_site
 from shared.accounting import epsilon
-from shared.chain import UNIT
+from shared.entries import UNIT
 from shared.ledger import Ledger
 from shared.metrics import hit, ndcg
 from simulations import arms, evaluate

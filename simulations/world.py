@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import tomli_w
 
 from client.data import SiteData, save
+from client.policy import RELEASES, SitePolicy
+from client.policy_file import policy_text
+from client.site import SiteSettings, settings_text
 from shared.errors import ConfigError, DataError
 from simulations.datasets.open import open_dataset
 from simulations.partition import How, partition
@@ -108,21 +110,22 @@ def write_site(
             f"delta={asked.delta} is over 1/users = {1 / declared} at {name}: give a "
             "smaller --delta"
         )
-    settings = {
-        "site": {
-            "name": name,
-            "data": os.path.relpath(data, site),
-            "base": asked.base,
-            "cache": str(cache_folder()),
-        },
-        "policy": {
-            "epsilon": budget,
-            "delta": asked.delta,
-            "users": declared,
-            "insecure-test-noise": asked.insecure_test_noise,
-        },
-    }
-    (site / "site.toml").write_text(tomli_w.dumps(settings), "utf-8")
+    settings = SiteSettings(
+        name=name,
+        data=os.path.relpath(data, site),
+        base=asked.base,
+        cache=str(cache_folder()),
+    )
+    policy = SitePolicy(
+        epsilon=budget,
+        delta=asked.delta,
+        users=declared,
+        modules=(scenario.spec("0" * 64).modules,),
+        releases=RELEASES,
+        insecure_test_noise=asked.insecure_test_noise,
+    )
+    (site / "site.toml").write_text(settings_text(settings), "utf-8")
+    (site / "policy.toml").write_text(policy_text(policy), "utf-8")
     return site
 
 

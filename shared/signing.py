@@ -1,0 +1,84 @@
+"""Ed25519 keys in files, and signatures over text that names its own purpose."""
+
+import os
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from shared.errors import ConfigError
+
+OTHERS = 0o077  # permission bits of anyone but the owner
+
+
+def make_key(path: Path) -> Ed25519PrivateKey:
+    """Make a key and write it to ``path``, readable by its owner alone, durably.
+
+    Raises:
+        ConfigError: If the file exists or cannot be written; no key is ever replaced.
+    """
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"key {path} cannot be made: {error.strerror}; a key is never replaced"
+        ) from None
+    with os.fdopen(file, "wb") as out:
+        out.write(pem)
+        out.flush()
+        os.fsync(out.fileno())
+    return key
+
+
+def load_key(path: Path) -> Ed25519PrivateKey:
+    """Return the key in ``path``.
+
+    Raises:
+        ConfigError: If it is missing, no Ed25519 key, or readable by others.
+    """
+    try:
+        mode, pem = path.stat().st_mode, path.read_bytes()
+        key = load_pem_private_key(pem, password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"key {path} cannot be read ({type(error).__name__}); restore it from its "
+            "backup"
+        ) from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"key {path} is no Ed25519 key; restore it from its backup")
+    if mode & OTHERS:
+        raise ConfigError(
+            f"key {path} has mode {mode & 0o777:03o}, so others may read it: chmod 600"
+        )
+    return key
+
+
+def public_key(key: Ed25519PrivateKey) -> str:
+    """Return the public half as 64 hexadecimal digits."""
+    return key.public_key().public_bytes_raw().hex()
+
+
+def sign(key: Ed25519PrivateKey, text: str) -> str:
+    """Return the signature of ``text`` as 128 hexadecimal digits."""
+    return key.sign(text.encode()).hex()
+
+
+def is_signed(public: str, text: str, signature: str) -> bool:
+    """Return whether ``signature`` is that of ``text`` by the key ``public``."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public))
+        key.verify(bytes.fromhex(signature), text.encode())
+    except (ValueError, InvalidSignature):
+        return False
+    return True
