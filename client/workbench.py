@@ -67,7 +67,8 @@ def popularity_prior(site: Site, run: str) -> Array:
 
 def workbench(site: Site, spec: AdapterSpec) -> Workbench:
     """Return data and catalogue under the encoder; read anew only if files change."""
-    stamp = max((f.stat().st_mtime_ns for f in site.data.iterdir()), default=0)
+    files = site.data.iterdir() if site.data.is_dir() else ()
+    stamp = max((f.stat().st_mtime_ns for f in files), default=0)
     return _workbench(
         site.data, stamp, site.cache, site.settings.base, spec, site.settings.device
     )

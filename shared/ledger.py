@@ -207,6 +207,10 @@ class Ledger:
         with self._writing() as page:
             return page.append("refused", run=run, round=number, reason=reason_class)
 
+    def chain(self) -> Chain:
+        """Return everything, verified."""
+        return self._read()
+
     def entries(self) -> list[Entry]:
         """Return all entries, verified."""
         return self._read().entries

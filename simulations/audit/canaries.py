@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from client.examples import Batch, UserExample
+from client.examples import Batch, Ints, UserExample
 from client.model import HybridModel
 from client.noise import SecretStreams, system_uniform
 from client.sampler import Uniform
@@ -38,6 +38,7 @@ ITEMS = 144  # the smallest catalogue that is generated
 ROWS = 3  # rows of one canary, K: a clip of rows instead of users would let 3 C through
 LENGTH = 10.0  # of each row's gradient before the clip, in clipping norms
 CLIP = 1.0
+LEAST_VARIANCE = 1e-12  # where all scores of a tensor are equal
 KEY = (0, 1)  # public; names the round
 
 Bools = npt.NDArray[np.bool_]
@@ -57,18 +58,21 @@ class CanaryModel(HybridModel):
 
     Attributes:
         places: Each canary's coordinate [m] in all trained tensors, joined in order.
+        tensors: The number of the tensor [m] in which it lies.
     """
 
     def __init__(self, subject: HybridModel, canaries: int) -> None:
         """Take over every part of ``subject``; none is copied."""
         vars(self).update(vars(subject))
-        room = sum(p.numel() for p in self.trained.parameters())
+        sizes = [p.numel() for p in self.trained.parameters()]
+        room = sum(sizes)
         if canaries > room:
             raise ConfigError(
                 f"{canaries=} is over the {room} trained scalars, one for each canary; "
                 "give fewer canaries or a wider head"
             )
         self.places = torch.arange(canaries) * room // canaries
+        self.tensors = np.repeat(np.arange(len(sizes)), sizes)[self.places.numpy()]
 
     def losses(self, batch: Batch, catalogue: Tensor, *, shared_rows: bool) -> Tensor:
         """Return one term per canary, [U]: its own scalar, once in each of its rows."""
@@ -177,12 +181,11 @@ def one_run(  # noqa: PLR0913  # one parameter for each public choice of the aud
     sigma = noise_for(epsilon, delta, q=q, steps=steps)
     included = uniform(canaries) < 0.5
     mechanism = Mechanism(q=q, sigma=sigma, clip=CLIP, steps=steps)
-    scores, taken = noised_scores(
-        make_canaries(cache, canaries), included, mechanism, uniform
-    )
-    told = Guesses(
-        canaries=canaries, made=made, right=right_guesses(scores, included, made)
-    )
+    model = make_canaries(cache, canaries)
+    scores, taken = noised_scores(model, included, mechanism, uniform)
+    told = evidence(scores, model.tensors, q * taken)
+    correct = right_guesses(told, included, made)
+    judged = Guesses(canaries=canaries, made=made, right=correct)
     claimed = epsilon_of([GaussianEvent(q=q, sigma=sigma, steps=taken)], delta)
     return OneRun(
         claimed=claimed,
@@ -194,12 +197,12 @@ def one_run(  # noqa: PLR0913  # one parameter for each public choice of the aud
         canaries=canaries,
         included=int(included.sum()),
         guesses=made,
-        correct=told.right,
-        s23=s23_epsilon(told, delta, beta),
-        fdp=fdp_epsilon(told, delta, beta),
+        correct=correct,
+        s23=s23_epsilon(judged, delta, beta),
+        fdp=fdp_epsilon(judged, delta, beta),
         s23_ceiling=ceilings[0],
         fdp_ceiling=ceilings[1],
-        p_value=s23_p_value(told, claimed, delta),
+        p_value=s23_p_value(judged, claimed, delta),
         scores_in=tuple(scores[included].tolist()),
         scores_out=tuple(scores[~included].tolist()),
     )
@@ -231,9 +234,23 @@ def noised_scores(
     return released / mechanism.clip, len(steps)
 
 
-def right_guesses(scores: Floats, included: Bools, made: int) -> int:
-    """Say in for the ``made / 2`` highest scores, out for as many of the lowest."""
-    order, half = np.argsort(scores), made // 2
+def evidence(scores: Floats, tensors: Ints, shift: float) -> Floats:
+    """Return how strongly each score [m] speaks for "in".
+
+    It is the log-likelihood ratio of two Gaussians, ``(score - shift / 2) / variance``
+    up to a factor, where ``shift`` is what a canary adds on average and the variance
+    is that of the scores in its tensor. If one tensor is noised less than the others,
+    its scores are small, and yet they tell the most.
+    """
+    found, back = np.unique(tensors, return_inverse=True)
+    variance = np.array([scores[tensors == tensor].var() for tensor in found])[back]
+    told: Floats = (scores - shift / 2) / np.maximum(variance, LEAST_VARIANCE)
+    return told
+
+
+def right_guesses(told: Floats, included: Bools, made: int) -> int:
+    """Say in for the ``made / 2`` highest, out for as many of the lowest; count."""
+    order, half = np.argsort(told), made // 2
     said_out, said_in = order[:half], order[-half:]
     return int(included[said_in].sum() + (~included[said_out]).sum())
 

@@ -1,0 +1,129 @@
+"""``tacit audit``: ledgers, the training code, seeded bugs, and the report."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shared.errors import PrivacyError
+
+if TYPE_CHECKING:
+    from simulations.audit.finding import Finding
+
+app = typer.Typer(no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def audit() -> None:
+    """Check the promise: from records, by attack, and against seeded bugs."""
+
+
+@app.command()
+def ledger(
+    file: Annotated[
+        Path, typer.Argument(help="A ledger or its export; a copy will do.")
+    ],
+    *,
+    server: Annotated[
+        Path | None, typer.Option(help="The server's registry, to reconcile with.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="The site's policy.toml, to compare.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify a ledger, recompute epsilon, reconcile what left with what arrived.
+
+    Works on a copied file, without the site's key and without any user's data.
+    """
+    from simulations.audit.ledger import audit_ledger  # noqa: PLC0415
+
+    found = audit_ledger(file, server, policy)
+    if as_json:
+        made = [finding.to_dict() for finding in found.findings]
+        typer.echo(json.dumps({"facts": found.facts, "findings": made}, indent=2))
+    else:
+        for name in ("site", "unit", "delta", "budget", "charges", "entries", "head"):
+            if name in found.facts:
+                typer.echo(f"{name:>8}  {found.facts[name]}")
+        show(found.findings)
+    require(found.findings)
+
+
+@app.command()
+def code(
+    *,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="replay, noise, sampling, conduct, canaries."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Audit the training code itself: replay, noise, sampler, conduct, canaries."""
+    from tempfile import TemporaryDirectory  # noqa: PLC0415
+
+    from simulations.audit.battery import audit_code  # noqa: PLC0415
+
+    with TemporaryDirectory(prefix="tacit-audit-") as folder:
+        findings = audit_code(Path(folder), only or ())
+    if as_json:
+        typer.echo(json.dumps([finding.to_dict() for finding in findings], indent=2))
+    else:
+        show(findings)
+    require(findings)
+
+
+@app.command()
+def mutants(
+    *,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Ask only the audits expected to see a bug.")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Copies audited at a time.")] = 2,
+    out: Annotated[Path | None, typer.Option(help="File for the result, JSON.")] = None,
+) -> None:
+    """Seed bugs into copies of the code: the audits must catch every one."""
+    from simulations.audit.mutants import known_mutants, try_all  # noqa: PLC0415
+
+    verdicts = []
+    for verdict in try_all(known_mutants(), quick=quick, workers=workers):
+        verdicts.append(verdict)
+        name = verdict.name or "the true code"
+        typer.secho(
+            "right" if verdict.right else "WRONG",
+            fg="green" if verdict.right else "red",
+            nl=False,
+        )
+        found = ", ".join(verdict.caught_by) or "nothing found"
+        typer.echo(f"  {name}: {found} ({verdict.checked} checks)")
+    if out is not None:
+        out.write_text(json.dumps([asdict(v) for v in verdicts], indent=2), "utf-8")
+    wrong = [
+        verdict.name or "the true code" for verdict in verdicts if not verdict.right
+    ]
+    if wrong:
+        raise PrivacyError(f"audit failed: judged wrongly: {', '.join(wrong)}")
+    typer.echo(f"{len(verdicts) - 1} seeded bugs caught, the true code clean")
+
+
+def show(findings: "Iterable[Finding]") -> None:
+    """Print one line for each finding."""
+    for finding in findings:
+        verdict = "holds" if finding.holds else "FAILS"
+        typer.secho(verdict, fg="green" if finding.holds else "red", nl=False)
+        typer.echo(f"  {finding.audit}: {finding.says}")
+
+
+def require(findings: "Iterable[Finding]") -> None:
+    """Raise unless every finding holds.
+
+    Raises:
+        PrivacyError: Naming what does not hold.
+    """
+    failed = [finding.audit for finding in findings if not finding.holds]
+    if failed:
+        raise PrivacyError(f"audit failed: {', '.join(failed)}; see above")
