@@ -23,6 +23,8 @@ from shared.wire import open_plan, pack_refusal, pack_reply
 if TYPE_CHECKING:
     from client.site import Site
 
+NAMELESS = "unknown"  # a node that does not know which site it is
+
 log = logging.getLogger("tacit.site")
 app = ClientApp()
 
@@ -30,7 +32,11 @@ app = ClientApp()
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Answer a round plan with a sealed update or a refusal."""
-    return Message(reply(message.content, site_folder(context)), reply_to=message)
+    try:
+        folder = site_folder(context)
+    except Exception as error:  # noqa: BLE001  # the edge: Flower would send the text
+        return Message(pack_refusal(NAMELESS, _reason(error)), reply_to=message)
+    return Message(reply(message.content, folder), reply_to=message)
 
 
 def site_folder(context: Context) -> Path:
@@ -66,9 +72,7 @@ def reply(content: RecordDict, folder: Path) -> RecordDict:
         plan, adapter, seen = open_plan(content)
         return pack_reply(answer(site, plan, adapter, seen))
     except Exception as error:  # noqa: BLE001  # the edge: Flower would send the text
-        ours = isinstance(error, TacitError)
-        reason = type(error).__name__ if ours else "InternalError"
-        log.warning("%s: %s", reason, error if ours else _places(error))
+        reason = _reason(error)
         if site and not isinstance(error, BudgetSpent | LedgerBroken | LedgerBusy):
             _record(site, plan, reason)
         return pack_refusal(site.settings.name if site else folder.name, reason)
@@ -77,8 +81,16 @@ def reply(content: RecordDict, folder: Path) -> RecordDict:
 def _record(site: "Site", plan: RoundPlan | None, reason: str) -> None:
     """Write the refusal into the ledger; one that cannot be written stays a refusal."""
     run, number = (plan.run, plan.number) if plan else ("", 0)
-    with suppress(TacitError):
+    with suppress(Exception):
         site.open_ledger().refused(run, number, reason)
+
+
+def _reason(error: Exception) -> str:
+    """Return the class name that may leave, and log what the site may know."""
+    ours = isinstance(error, TacitError)
+    reason = type(error).__name__ if ours else "InternalError"
+    log.warning("%s: %s", reason, error if ours else _places(error))
+    return reason
 
 
 def _places(error: Exception) -> str:

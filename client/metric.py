@@ -15,7 +15,7 @@ from client.model import HybridModel
 from client.noise import SecretStreams, normal
 from client.sampler import poisson_draw
 from shared.metrics import ndcg, ranks
-from shared.protocol import Mechanism
+from shared.protocol import Array, Mechanism
 
 PLACES = 10
 NAME = f"ndcg@{PLACES}"
@@ -58,9 +58,13 @@ def per_user(
         return np.zeros(0)
     older = [example.likes[:-1] for example in able]
     newest = np.array([example.likes[-1] for example in able])
-    scores = model.score([likes[::-1] for likes in older])
+    scores = _last_where_undefined(model.score([likes[::-1] for likes in older]))
     seen = [
         np.setdiff1d(likes, [last]) for likes, last in zip(older, newest, strict=True)
     ]
-    found = ndcg(ranks(scores, newest, seen), PLACES)
-    return np.clip(np.nan_to_num(found, nan=0.0), 0.0, 1.0)
+    return np.clip(ndcg(ranks(scores, newest, seen), PLACES), 0.0, 1.0)
+
+
+def _last_where_undefined(scores: Array) -> Array:
+    """Return the scores with minus infinity for NaN, which has no place in an order."""
+    return np.where(np.isnan(scores), np.float32(-np.inf), scores)

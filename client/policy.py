@@ -18,7 +18,8 @@ from shared.limits import Limits
 from shared.protocol import RoundPlan
 
 RELEASES = ("popularity", "metrics")
-HOURS = re.compile(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d")
+TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+HOURS = re.compile(rf"(?!(.{{5}})-\1){TIME}-{TIME}")  # two different times
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -88,7 +89,7 @@ class SitePolicy:
                 for key, digest in (("base", self.base), ("code", self.code))
             ),
             *(
-                (value > 0, f"{key}={value} must be above 0")
+                (0 < value < math.inf, f"{key}={value} must be finite and above 0")
                 for key, value in self._positive().items()
             ),
         ]
@@ -231,7 +232,8 @@ def _adapter_reasons(
 
 def _mechanism_reasons(plan: RoundPlan, policy: SitePolicy) -> list[str]:
     """Return what is wrong with noise, rates and releases."""
-    noise, free = plan.mechanism, not policy.private
+    noise = plan.mechanism
+    unprotected = noise.sigma == 0 and not policy.private
     no_prior, no_metric = noise.prior_sigma == 0, noise.metric_sigma == 0
     limits = [
         (noise.q <= policy.max_q, f"q={noise.q} is over {policy.max_q}"),
@@ -240,15 +242,15 @@ def _mechanism_reasons(plan: RoundPlan, policy: SitePolicy) -> list[str]:
             f"steps={noise.steps} is over {policy.max_steps}",
         ),
         (
-            free or noise.clip <= policy.max_clip,
+            unprotected or noise.clip <= policy.max_clip,
             f"clip={noise.clip} is over {policy.max_clip}",
         ),
         (
-            free or noise.sigma >= policy.min_sigma,
+            unprotected or noise.sigma >= policy.min_sigma,
             f"sigma={noise.sigma} is under {policy.min_sigma}",
         ),
         (
-            free or no_prior or noise.prior_sigma >= policy.min_prior_sigma,
+            no_prior or noise.prior_sigma >= policy.min_prior_sigma,
             f"prior-sigma={noise.prior_sigma} is under {policy.min_prior_sigma}",
         ),
         (
@@ -256,7 +258,7 @@ def _mechanism_reasons(plan: RoundPlan, policy: SitePolicy) -> list[str]:
             f"metric-sigma={noise.metric_sigma} is under {policy.min_metric_sigma}",
         ),
         (
-            free or no_prior or "popularity" in policy.releases,
+            no_prior or "popularity" in policy.releases,
             "a popularity release is not allowed",
         ),
         (no_metric or "metrics" in policy.releases, "a metric may not leave"),

@@ -95,6 +95,7 @@ def _train(
     site: Site, ledger: Ledger, plan: RoundPlan, adapter: Adapter
 ) -> tuple[AdapterUpdate, MetricRelease | None]:
     """Charge, train, and let the noised change out; the metric comes first."""
+    _require_constant(ledger, plan)
     _charge_prior(site, ledger, plan)
     measured = _charge_metric(ledger, plan)
     planned = _charge(
@@ -116,6 +117,28 @@ def _train(
     delta = subtract(model.encoder.adapter(), adapter)
     site.keep(plan.run, round_name(plan, "head"), model.head.state())
     return release_update(site, ledger, plan, planned, delta), metric
+
+
+def _require_constant(ledger: Ledger, plan: RoundPlan) -> None:
+    """Refuse a mechanism other than that of the run's earlier rounds.
+
+    Epsilon is composed as if all parameters were fixed in advance; were they chosen
+    after looking at earlier updates, that would not bound it (PRIVACY.md 3.3).
+
+    Raises:
+        PolicyRefused: If q, sigma, clip or steps changed within the run.
+    """
+    noise = plan.mechanism
+    now = (noise.q, noise.sigma, noise.clip, noise.steps)
+    for entry in ledger.entries():
+        body = entry.body
+        if entry.state == "planned" and body["run"] == plan.run:
+            then = (body["q"], body["sigma"], body["clip"], body["steps"])
+            if body["what"] == "training" and noise.sigma and then != now:
+                raise PolicyRefused(
+                    f"round {plan.number} refused: run {plan.run!r} began with (q, "
+                    f"sigma, clip, steps) = {then}, not {now}; start a new run"
+                )
 
 
 def _probe(model: HybridModel) -> Tensor:

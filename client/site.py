@@ -93,17 +93,18 @@ class Site:
 
         Raises:
             LedgerBroken: If the ledger cannot be believed.
-            ConfigError: If the key is missing where there is a ledger, or is not fit.
+            ConfigError: If the key is missing where there is or was a ledger, or is not
+                fit.
         """
-        key = self.folder / "site.key"
-        fresh = not key.exists() and not self.ledger.exists()
+        key, witness = self.folder / "site.key", self.folder / self.settings.witness
+        fresh = not any(path.exists() for path in (key, witness, self.ledger))
         return Ledger.open(
             self.ledger,
             site=self.settings.name,
             delta=self.policy.delta,
             limits=self.policy.limits(),
             key=make_key(key) if fresh else load_key(key),
-            witness_path=self.folder / self.settings.witness,
+            witness_path=witness,
         )
 
     def keep(self, run: str, name: str, tensors: dict[str, Array]) -> None:

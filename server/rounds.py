@@ -87,6 +87,7 @@ def run(
         seen = registry.witnesses(plan.sites)
         answers = ask(grid, nodes, content, plan, seen)
         replies, faults = count(answers)
+        registry.keep_witnesses([reply.witness for reply in replies])
         updates = [reply.update for reply in replies]
         refused = absent(plan, nodes, spent, updates) | faults
         require_quorum(plan, len(updates), refused)
@@ -94,7 +95,6 @@ def run(
         received = {reply.update.site: _received(reply) for reply in replies}
         sizes = {answer.site: answer.size for answer in answers}
         name = type(rule).__name__
-        registry.keep_witnesses([reply.witness for reply in replies])
         registry.publish(plan, after, name, rule_state(rule), received)
         watch(
             RoundReport(

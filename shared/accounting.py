@@ -1,33 +1,41 @@
 """The one accountant: from noisy steps to epsilon, and from a wanted epsilon to noise.
 
 The reported number is a pessimistic privacy loss distribution (PLD); Opacus' RDP and
-PRV accountants only cross-check it. A history that is invalid, or whose epsilon is not
-a finite number, is refused. Heavy libraries are imported inside the functions that need
-them, so this module may be imported where torch may not.
+PRV accountants and a closed form only cross-check it. A history that is invalid, or
+whose epsilon is not a finite number, is refused. Heavy libraries are imported inside
+the functions that need them, so this module may be imported where torch may not.
 """
 
+import hashlib
 import math
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Any, Literal
 
 from shared.errors import ConfigError, PrivacyError
 
 Relation = Literal["add_remove", "replace_one"]
-Kinds = tuple[
-    tuple[float, float, int], ...
-]  # (q, sigma, steps), no two (q, sigma) equal
+Kind = tuple[float, float, int]  # (q, sigma, steps)
+Kinds = tuple[Kind, ...]  # in the order of their coins, no two (q, sigma) equal
 
 FINE, COARSE = 1e-4, 1e-3  # discretisation of the privacy loss: to report, to search
+FINEST = 1e-9  # no loss is so faint that it needs less
 MANY_KINDS = 8  # above this many (q, sigma) the coarse one is reported (PRIVACY 3.2)
-LARGEST_SIGMA, MOST_STEPS = (
-    1e6,
-    1_000_000,
-)  # beyond any plan; keeps the accountant quick
-LARGEST_PRV = 100.0  # above this RDP epsilon PRV takes minutes and proves nothing
+LARGEST_SIGMA, MOST_STEPS, MOST_ROUNDS = 1e6, 1_000_000, 10_000  # beyond any plan
+WEAKEST, STRONGEST = 1e-2, 1e12  # of sigma; beyond them no number means anything
+
+# Points of a discretised loss: each MOST bounds the time of one call to some seconds.
+MOST_MADE = 2e6  # made one by one, over all kinds: 4 microseconds each
+MOST_COMPOSED = 4e6  # in one composition by FFT: 0.2 microseconds each
+MOST_PRV = 5e6  # times kinds, within PRV: 0.6 microseconds each
+MOST_KEPT = 12_000_000  # of all distributions kept for the next call: about 100 MB
+WHOLE_ORDERS = 100.0  # above this sigma RDP's series for broken orders take minutes
+
+ROUNDING = 4e-16  # of delta, lost by FFT in each step; measured up to 0.9e-16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,35 +82,36 @@ def epsilon(
         events: All that was charged, over the whole life of the site.
         delta: Target delta, in (0, 1).
         relation: Neighbours differ by one user added or removed, or by one replaced.
-        interval: Discretisation of the privacy loss; widened if the history needs it.
+        interval: Discretisation of the privacy loss; changed if the history needs it.
 
     Raises:
         PrivacyError: If the epsilon is not a finite number.
     """
-    _check_delta(delta)
-    if relation not in {"add_remove", "replace_one"}:
-        raise ConfigError(f"{relation=!r} is not add_remove or replace_one")
-    kinds = _merged(events)
-    spent = _pld(kinds, delta, relation, _affordable(kinds, interval)) if kinds else 0.0
-    if not math.isfinite(spent):
-        raise PrivacyError(
-            f"epsilon is {spent} at {delta=}: this noise gives no guarantee that can "
-            "be stated; raise sigma, or lower q or steps"
-        )
-    return spent
+    return _finite(_bound(events, delta, relation, interval), delta)
 
 
 def rdp(events: Iterable[GaussianEvent], delta: float) -> float:
-    """Return epsilon by Opacus' RDP accountant: quick, 3 to 69 % looser."""
+    """Return epsilon by Opacus' RDP accountant: quick, 3 to 69 % looser.
+
+    Raises:
+        PrivacyError: If the epsilon is not a finite number.
+    """
     from opacus.accountants import RDPAccountant  # noqa: PLC0415 - loads torch
 
-    return _by_opacus(RDPAccountant(), events, delta)
+    history, accountant = list(events), RDPAccountant()
+    if any(event.sigma > WHOLE_ORDERS for event in history):
+        whole = [order for order in accountant.DEFAULT_ALPHAS if order % 1 == 0]
+        return _by_opacus(accountant, history, delta, alphas=whole)
+    return _by_opacus(accountant, history, delta)
 
 
 def prv(events: Iterable[GaussianEvent], delta: float) -> float:
     """Return epsilon by Opacus' PRV accountant: independent, about 0.01 above PLD.
 
-    It may be infinite, raise or take minutes where epsilon is large.
+    It may take minutes, and fail, where epsilon is large or events are many.
+
+    Raises:
+        PrivacyError: If it has no answer that is a finite number.
     """
     from opacus.accountants import PRVAccountant  # noqa: PLC0415 - loads torch
 
@@ -114,17 +123,21 @@ def cross_check(
 ) -> dict[str, float | None]:
     """Return epsilon by ``pld``, ``rdp`` and ``prv``, or raise where they contradict.
 
-    ``prv`` is None where it has no finite answer, or where ``rdp`` shows that it would
-    take minutes.
+    ``replace_one`` is the PLD where neighbours differ by one user replaced: no other
+    accountant gives it, so it is held against ``pld`` and, where every user is in every
+    step, against the closed form. ``prv`` is None where it has no finite answer, or
+    would take more than some seconds.
 
     Raises:
         PrivacyError: If an accountant that should be looser is below PLD, if PRV is
-            further above PLD than its own error, or if PLD or RDP is not finite.
+            further above PLD than its own error, if PLD misses the closed form, or if
+            PLD or RDP is not finite.
     """
     history = list(events)
     pld, loose = epsilon(history, delta), rdp(history, delta)
-    independent = _prv_or_none(history, delta) if loose <= LARGEST_PRV else None
-    alarms = []
+    replaced = epsilon(history, delta, "replace_one")
+    independent = _prv_or_none(history, delta)
+    alarms = _misses(history, delta, pld, replaced)
     if not pld <= loose < math.inf:
         alarms.append(f"RDP {loose:.6f} is not finite or below PLD {pld:.6f}")
     if independent is not None and not pld <= independent <= pld + 0.02 + 0.001 * pld:
@@ -136,7 +149,7 @@ def cross_check(
             f"accountants disagree: {'; '.join(alarms)}; "
             "trust none of them and report this"
         )
-    return {"pld": pld, "rdp": loose, "prv": independent}
+    return {"pld": pld, "replace_one": replaced, "rdp": loose, "prv": independent}
 
 
 def gaussian_epsilon(mu: float, delta: float) -> float:
@@ -184,8 +197,7 @@ def noise_for(
     Raises:
         ConfigError: If the limit is out of range or cannot be held by any sigma.
     """
-    if not (_is_real(limit) and 0 < limit < math.inf):
-        raise ConfigError(f"{limit=!r} is not a finite number above 0")
+    _check_limit(limit)
     spent = epsilon(others, delta)
     if spent >= limit:
         raise ConfigError(
@@ -195,100 +207,305 @@ def noise_for(
 
     def holds(hundredths: int, interval: float) -> bool:
         event = GaussianEvent(q=q, sigma=hundredths / 100, steps=steps)
-        return epsilon([*others, event], delta, interval=interval) <= limit
+        return _bound([*others, event], delta, "add_remove", interval) <= limit
 
-    near = _smallest(lambda k: holds(k, COARSE), start=100)
-    return _smallest(lambda k: holds(k, FINE), start=near) / 100
+    most = round(100 * LARGEST_SIGMA)
+    near = _smallest(lambda k: holds(k, COARSE), start=100, most=most)
+    found = _smallest(lambda k: holds(k, FINE), start=near, most=most)
+    if found > most:
+        raise ConfigError(
+            f"no sigma up to {LARGEST_SIGMA:g} holds the limit on epsilon; raise "
+            "the limit, or lower q or steps"
+        )
+    return found / 100
 
 
-def _smallest(holds: Callable[[int], bool], start: int) -> int:
-    """Gallop away from ``start``, then bisect; ``holds`` is false, then true."""
+def rounds_left(
+    limit: float,
+    delta: float,
+    *,
+    event: GaussianEvent,
+    others: Sequence[GaussianEvent] = (),
+) -> int:
+    """Return how many rounds like ``event`` fit within ``limit`` on top of ``others``.
+
+    Guarantee: the reported epsilon of ``others`` and that many rounds is at most the
+    limit, and of one round more is not; 0 if not even one fits. Counted up to
+    ``MOST_ROUNDS`` rounds, or to ``MOST_STEPS`` steps if that is fewer.
+
+    Args:
+        limit: Epsilon that must not be passed, finite and above 0.
+        delta: Target delta.
+        event: The noisy steps of one round.
+        others: What is charged already.
+    """
+    _check_limit(limit)
+
+    def passes(rounds: int, interval: float) -> bool:
+        more = GaussianEvent(q=event.q, sigma=event.sigma, steps=event.steps * rounds)
+        return _bound([*others, more], delta, "add_remove", interval) > limit
+
+    most = min(MOST_ROUNDS, MOST_STEPS // event.steps)
+    near = _smallest(lambda k: passes(k, COARSE), start=1, most=most)
+    return _smallest(lambda k: passes(k, FINE), start=near, most=most) - 1
+
+
+def _smallest(holds: Callable[[int], bool], *, start: int, most: int) -> int:
+    """Return the first of 1..``most`` that holds, else ``most + 1``: gallop, bisect.
+
+    ``holds`` is false, then true; the search begins at ``start``.
+    """
     low, high, stride = start - 1, start, 1
     while low > 0 and holds(low):
         stride *= 2
         low, high = max(0, low - stride), low
-    while not holds(high):
-        if high > 100 * LARGEST_SIGMA:
-            raise ConfigError(
-                f"no sigma up to {LARGEST_SIGMA:g} holds the limit on epsilon; raise "
-                "the limit, or lower q or steps"
-            )
+    while high <= most and not holds(high):
         stride *= 2
-        low, high = high, high + stride
+        low, high = high, min(high + stride, most + 1)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return high
 
 
+def _bound(
+    events: Iterable[GaussianEvent], delta: float, relation: Relation, interval: float
+) -> float:
+    """Return epsilon's upper bound, inf where there is none."""
+    _check_delta(delta)
+    if relation not in {"add_remove", "replace_one"}:
+        raise ConfigError(f"{relation=!r} is not add_remove or replace_one")
+    kinds = _merged(events)
+    if not all(WEAKEST <= sigma <= STRONGEST for _, sigma, _ in kinds):
+        return math.inf
+    return _pld(kinds, delta, relation, _affordable(kinds, interval)) if kinds else 0.0
+
+
 def _merged(events: Iterable[GaussianEvent]) -> Kinds:
     """Add up the steps of equal (q, sigma): splitting and order then cannot matter."""
     steps: Counter[tuple[float, float]] = Counter()
     for event in events:
-        steps[event.q, event.sigma] += event.steps
-    return tuple((q, sigma, steps[q, sigma]) for q, sigma in sorted(steps))
+        steps[float(event.q), float(event.sigma)] += event.steps
+    return tuple(sorted(((*kind, steps[kind]) for kind in steps), key=_coins))
 
 
 def _affordable(kinds: Kinds, interval: float) -> float:
-    """Widen the interval for varied, long or hardly noised histories: never unsound."""
+    """Widen the interval where losses span far, narrow it where they are faint.
+
+    Any interval is sound. Every one is ``interval`` times a power of two, so that a
+    growing history seldom changes it, and what is composed can be kept.
+    """
     if len(kinds) > MANY_KINDS:
         interval = max(interval, COARSE)
-    losses = [(q * steps, 0.5 / sigma / sigma) for q, sigma, steps in kinds]
-    widest = max((loss for _, loss in losses), default=0.0)
-    total = sum(draws * loss for draws, loss in losses)
-    return max(interval, widest / 1e5, total / 3e7)  # about 10 s at most for each kind
+    count = sum(steps for _, _, steps in kinds)
+    faint = math.sqrt(sum(steps * (q / s) ** 2 for q, s, steps in kinds) / count) / 8
+    made = sum(_span(q, sigma) for q, sigma, _ in kinds) / MOST_MADE
+    composed = sum(_width(*kind) for kind in kinds) / MOST_COMPOSED
+    wanted = max(min(interval, max(faint, 10 * made)), made, composed, FINEST)
+    return interval * 2.0 ** math.ceil(math.log2(wanted / interval))
 
 
-@lru_cache(maxsize=1024)
+def _span(q: float, sigma: float) -> float:
+    """Return how far the losses of one step reach, ten standard deviations included."""
+    reach = (10 + 0.5 / sigma) / sigma
+    down = reach if q == 1 else min(reach, -math.log1p(-q))
+    return reach + math.log(q + (1 - q) * math.exp(-reach)) + down
+
+
+def _width(q: float, sigma: float, steps: int) -> float:
+    """Return about how wide the loss of ``steps`` steps is when it is composed.
+
+    dp-accounting bounds it by Chernoff, at mass 1e-15 and orders from 1 to 20 over the
+    span; the second moment of a step's loss stands for its moments.
+    """
+    inverse, span = sigma**-2, max(_span(q, sigma), FINEST)
+    square = min(q * math.expm1(min(inverse, 50)), inverse + inverse**2 / 4) * q
+    spread = steps * max(min(square, span**2), 1e-99)
+    order = min(max(math.sqrt(70 / spread), 1 / span), 20 / span)
+    return spread * order + 70 / order
+
+
+@lru_cache(maxsize=256)
 def _pld(kinds: Kinds, delta: float, relation: Relation, interval: float) -> float:
-    """Compose with dp-accounting, rounding every loss up; inf where it overflows."""
-    import numpy as np  # noqa: PLC0415
-    from dp_accounting import (  # noqa: PLC0415
-        GaussianDpEvent,
-        NeighboringRelation,
-        PoissonSampledDpEvent,
-    )
-    from dp_accounting.pld import PLDAccountant  # noqa: PLC0415
+    """Compose with dp-accounting, rounding every loss up; inf where it has no answer.
 
-    neighbours = {
-        "add_remove": NeighboringRelation.ADD_OR_REMOVE_ONE,
-        "replace_one": NeighboringRelation.REPLACE_ONE,
-    }
-    accountant = PLDAccountant(neighbours[relation], interval)
+    What FFT may have rounded away is taken off delta, and is at most half of it.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    certain = delta - ROUNDING * sum(steps for _, _, steps in kinds)
+    if certain < delta / 2:
+        return math.inf
     try:
         with np.errstate(divide="raise", over="raise", invalid="raise"):
-            for q, sigma, steps in kinds:
-                accountant.compose(
-                    PoissonSampledDpEvent(q, GaussianDpEvent(sigma)), steps
-                )
-            return float(accountant.get_epsilon(delta))
+            whole = _composed(kinds, relation, interval)
+            return float(whole.get_epsilon_for_delta(certain))
     except ArithmeticError:
         return math.inf
 
 
-def _by_opacus(accountant: Any, events: Iterable[GaussianEvent], delta: float) -> float:
+def _composed(kinds: Kinds, relation: Relation, interval: float) -> Any:
+    """Return the PLD of all kinds together, from the ones kept where it can."""
+    return _kept.get(
+        (kinds, relation, interval), lambda: _compose(kinds, relation, interval)
+    )
+
+
+def _compose(kinds: Kinds, relation: Relation, interval: float) -> Any:
+    """Compose two halves, or the steps of one kind, or make the PLD of one step."""
+    from dp_accounting import NeighboringRelation  # noqa: PLC0415
+    from dp_accounting.pld.privacy_loss_distribution import (  # noqa: PLC0415
+        from_gaussian_mechanism,
+    )
+
+    if len(kinds) > 1:
+        one, other = (_composed(half, relation, interval) for half in _halves(kinds))
+        return one.compose(other)
+    q, sigma, steps = kinds[0]
+    if steps > 1:
+        return _composed(((q, sigma, 1),), relation, interval).self_compose(steps)
+    neighbours = {
+        "add_remove": NeighboringRelation.ADD_OR_REMOVE_ONE,
+        "replace_one": NeighboringRelation.REPLACE_ONE,
+    }
+    return from_gaussian_mechanism(
+        sigma,
+        sampling_prob=q,
+        value_discretization_interval=interval,
+        neighboring_relation=neighbours[relation],
+    )
+
+
+def _halves(kinds: Kinds) -> tuple[Kinds, Kinds]:
+    """Split at the first coin that is not the same for all.
+
+    Which side a kind falls on depends on the kind alone. So the same kinds are always
+    composed in the same tree, and one more changes only the few nodes above it.
+    """
+    bit = (_coins(kinds[0]) ^ _coins(kinds[-1])).bit_length() - 1
+    first = sum(not _coins(kind) >> bit & 1 for kind in kinds)
+    return kinds[:first], kinds[first:]
+
+
+def _coins(kind: Kind) -> int:
+    """Return 256 coins that are fixed for a kind, however many its steps."""
+    return int.from_bytes(hashlib.sha256(repr(kind[:2]).encode()).digest())
+
+
+class _Kept:
+    """The distributions used last, by what they compose, up to a bound on memory."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most  # points in all
+        self._points = 0
+        self._found: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return what is kept under ``key``, or make and keep it."""
+        with self._lock:
+            if key in self._found:
+                self._found.move_to_end(key)
+                return self._found[key]
+        made = make()
+        with self._lock:
+            self._points += 0 if key in self._found else _points(made)
+            self._found[key] = made
+            while self._points > self._most:
+                self._points -= _points(self._found.popitem(last=False)[1])
+        return made
+
+
+def _points(pld: Any) -> int:
+    """Return the points of both of its distributions."""
+    return int(pld._pmf_remove.size + pld._pmf_add.size)  # noqa: SLF001 - not public
+
+
+_kept = _Kept(MOST_KEPT)
+
+
+def _finite(spent: float, delta: float) -> float:
+    """Return an epsilon that is a number.
+
+    Raises:
+        PrivacyError: If it is not.
+    """
+    if not math.isfinite(spent):
+        raise PrivacyError(
+            f"epsilon is {spent} at {delta=}: this noise gives no guarantee that can "
+            "be stated; raise sigma, or lower q or steps"
+        )
+    return spent
+
+
+def _by_opacus(
+    accountant: Any, events: Iterable[GaussianEvent], delta: float, **orders: Any
+) -> float:
     """Give Opacus a history of our own making; it accepts an invalid or empty one."""
     _check_delta(delta)
     accountant.history = [(sigma, q, steps) for q, sigma, steps in _merged(events)]
+    if not accountant.history:
+        return 0.0
     with warnings.catch_warnings():
-        # RDP: another order might be tighter. PRV: log(1 - q) at q = 1. Both are sound.
-        warnings.filterwarnings("ignore", "Optimal order is the", UserWarning)
-        warnings.filterwarnings("ignore", "divide by zero .* log", RuntimeWarning)
-        return float(accountant.get_epsilon(delta)) if accountant.history else 0.0
+        warnings.simplefilter("ignore")  # what is not a number is refused below
+        try:
+            spent = float(accountant.get_epsilon(delta, **orders))
+        except (ArithmeticError, RuntimeError, ValueError):
+            spent = math.inf
+    return _finite(max(spent, 0.0), delta)
 
 
 def _prv_or_none(events: Sequence[GaussianEvent], delta: float) -> float | None:
-    """Return PRV's epsilon, or None where it has no finite answer."""
+    """Return PRV's epsilon, or None where it has none or would take long."""
     try:
-        answer = prv(events, delta)
-    except (ArithmeticError, RuntimeError, ValueError):
+        return prv(events, delta) if _prv_can(events, delta) else None
+    except PrivacyError:
         return None
-    return answer if math.isfinite(answer) else None
+
+
+def _prv_can(events: Sequence[GaussianEvent], delta: float) -> bool:
+    """Whether PRV is quick, and exact enough to be held against PLD.
+
+    Its points are what its ``domain.py`` will choose. It errs by a thousandth of delta,
+    and by what FFT rounds away.
+    """
+    kinds = _merged(events)
+    steps = sum(steps for _, _, steps in kinds) or 1
+    reach = 2 * rdp(events, delta / 8000 / steps) + 6
+    mesh = 0.01 / math.sqrt(steps / 2 * math.log(12_000 / delta))
+    quick = len(kinds) * reach / mesh <= MOST_PRV
+    return quick and 100 * ROUNDING * steps <= delta <= 0.5
+
+
+def _misses(
+    events: Sequence[GaussianEvent], delta: float, pld: float, replaced: float
+) -> list[str]:
+    """Say where PLD contradicts what holds at any q, or the closed form at q = 1.
+
+    PLD is never below the closed form, and above it by what its interval costs, which
+    is wider the larger epsilon is.
+    """
+    alarms = []
+    if replaced < pld * (1 - 1e-9):
+        alarms.append(f"replace-one {replaced:.6f} is below add/remove {pld:.6f}")
+    if events and all(event.q == 1 for event in events):
+        mu = math.sqrt(sum(event.steps / event.sigma**2 for event in events))
+        for name, told, scale in (("PLD", pld, 1), ("replace-one", replaced, 2)):
+            exact = gaussian_epsilon(scale * mu, delta)
+            above = (told - exact) / (1 + exact)
+            if not -1e-9 <= above <= 0.002 + 1e-9 * exact:
+                alarms.append(f"{name} {told:.6f} misses the closed form {exact:.6f}")
+    return alarms
 
 
 def _check_delta(delta: float) -> None:
     if not (_is_real(delta) and 0 < delta < 1):
         raise ConfigError(f"{delta=!r} is not in (0, 1)")
+
+
+def _check_limit(limit: float) -> None:
+    if not (_is_real(limit) and 0 < limit < math.inf):
+        raise ConfigError(f"{limit=!r} is not a finite number above 0")
 
 
 def _is_real(value: object) -> bool:

@@ -205,5 +205,8 @@ def _event(body: Mapping[str, Any], limits: Limits) -> GaussianEvent | None:
     require(clip is not None and clip > 0, f"clip {clip} is not above 0")
     event = GaussianEvent(q=q, sigma=sigma, steps=steps)
     passed = limits.passed_by(body["what"], event, clip)
+    after = math.inf if body["after"] is None else body["after"]
+    if not after <= limits.epsilon:
+        passed.append(f"epsilon={after} is over {limits.epsilon}")
     require(not passed, f"outside the policy: {'; '.join(passed)}")
     return event

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import NoneType
 from typing import Any
 
@@ -18,6 +19,7 @@ FORMAT = 2
 UNIT = "one user account at one site: all its interactions, over all time"
 RELATION: Relation = "add_remove"  # the one the budget is in
 GENESIS = "0" * 64  # the hash before the first entry
+DIGITS = 15  # of a whole number
 
 NOISY, EXACT = "poisson-gaussian", "none"
 
@@ -56,7 +58,7 @@ def parse(line: str) -> dict[str, Any]:
     Raises:
         ValueError: Saying what is wrong with it; it never gives the line itself.
     """
-    body: Any = json.loads(line)
+    body: Any = json.loads(line, parse_int=_whole)
     require(isinstance(body, dict), "not a JSON object")
     require(canonical(body) == line, "not canonical JSON")
     state = str(body.get("state"))
@@ -66,7 +68,14 @@ def parse(line: str) -> dict[str, Any]:
     require(not odd, f"unknown or missing: {', '.join(odd)}")
     wrong = [name for name, kind in kinds.items() if type(body[name]) not in kind]
     require(not wrong, f"wrong type: {', '.join(wrong)}")
+    require(datetime.fromisoformat(body["date"]).tzinfo is not None, "date: no offset")
     return dict(body)
+
+
+def _whole(text: str) -> int:
+    """Return a whole number that any machine and any float can hold."""
+    require(len(text) <= DIGITS, f"a number of {len(text)} digits")
+    return int(text)
 
 
 def canonical(body: Mapping[str, Any]) -> str:

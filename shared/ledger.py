@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from shared.accounting import GaussianEvent, Relation
 from shared.chain import Chain, export_lines
 from shared.code import code_digest
+from shared.durable import sync_folder
 from shared.entries import EVENT, EXACT, FORMAT, NOISY, RELATION, UNIT, Entry, finite
 from shared.errors import BudgetSpent, ConfigError, LedgerBroken, LedgerBusy
 from shared.ledger_file import (
@@ -33,7 +34,6 @@ from shared.ledger_file import (
     access,
     make_file,
     read_file,
-    sync_folder,
     transaction,
 )
 from shared.limits import Limits
@@ -82,9 +82,13 @@ class Ledger:
         Raises:
             LedgerBroken: If the file is not an intact ledger of this site, delta and
                 key, is behind its witness, or is missing while its witness is there.
+            ConfigError: If delta or a limit is out of range.
         """
+        faults = limits.faults()
         if not 0 < delta < 1:
-            raise ConfigError(f"{delta=} must be in (0, 1)")
+            faults.append(f"delta={delta} must be in (0, 1)")
+        if faults:
+            raise ConfigError(f"ledger {path} promises nothing: {'; '.join(faults)}")
         ledger = cls(
             path=path,
             delta=delta,
@@ -108,14 +112,14 @@ class Ledger:
             LedgerBusy: If another process is in a round already.
         """
         lock = FileLock(self.path.with_suffix(".lock"))
-        try:
-            with access(self.path):
+        with access(self.path):
+            try:
                 lock.acquire(timeout=0)
-        except Timeout:
-            raise LedgerBusy(
-                f"ledger {self.path}: another process of site {self.pen.site!r} "
-                "is in a round; wait for it, or end it"
-            ) from None
+            except Timeout:  # an OSError too, so it is not left to ``access``
+                raise LedgerBusy(
+                    f"ledger {self.path}: another process of site {self.pen.site!r} "
+                    "is in a round; wait for it, or end it"
+                ) from None
         try:
             yield
         finally:
@@ -303,11 +307,13 @@ class Ledger:
     def _writing(self) -> Iterator["Page"]:
         """Hold the file alone, verified; what is appended is durable at the end."""
         with access(self.path):
-            seen = kept_witness(self.witness_path)
             with transaction(self.path, self.pen) as page:
+                seen = kept_witness(self.witness_path)
                 chain, before = self._ours(page.chain, seen), len(page.chain.entries)
+                if seen is None:  # so that no second entry is ever without one
+                    keep_witness(self.witness_path, chain.witness)
                 yield page
-            if len(chain.entries) > before or not self.witness_path.exists():
+            if len(chain.entries) > before:
                 keep_witness(self.witness_path, chain.witness)
 
     def _ours(self, chain: Chain, seen: Witness | None) -> Chain:

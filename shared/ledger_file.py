@@ -4,7 +4,6 @@ Nothing here decides what may be charged; ``shared/ledger.py`` does. An entry th
 added is signed and held to the same checks as one that is read.
 """
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -24,6 +23,7 @@ from shared.witness import statement
 BUSY_S = 120  # longest wait for another process of the site
 CLOCK_SLACK = timedelta(hours=1)  # a clock may be set back by so much unnoticed
 MAGIC = b"SQLite format 3\0"
+_UNREADABLE = (sqlite3.Error, OSError, UnicodeDecodeError)  # the last: of its messages
 
 SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -65,7 +65,10 @@ class Page:
         """Add one signed entry, held to the same checks as one that is read."""
         chain, pen, n = self.chain, self.pen, len(self.chain.entries)
         place = {"n": n, "prev": chain.head, "date": self._date()}
-        line = canonical({"state": state, **place, **fields})
+        try:
+            line = canonical({"state": state, **place, **fields})
+        except ValueError as error:
+            raise LedgerBroken(f"ledger entry {n}: {error}") from None
         said = statement(pen.site, n, hash_after(chain.head, line))
         entry = chain.add(line, sign(pen.key, said))
         row = (entry.n, entry.line, entry.hash, entry.signature)
@@ -95,10 +98,10 @@ def access(path: Path) -> Iterator[None]:
     """Turn what a disk or SQLite says into the one refusal that callers know."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except _UNREADABLE as error:
         raise LedgerBroken(
-            f"ledger {path}: {error}; nothing was charged, so nothing may be "
-            "trained: make room, allow writing, or restore the file from its backup"
+            f"ledger {path}: {error}; nothing may be trained: make room, allow "
+            "writing, or restore the file from its backup"
         ) from error
 
 
@@ -129,23 +132,18 @@ def read_ledger(path: Path) -> Chain:
         with path.open("rb") as file:
             is_database = file.read(len(MAGIC)) == MAGIC
         if not is_database:
-            return verify_lines(path.read_text("utf-8").splitlines())
+            *lines, _ = path.read_bytes().decode().split("\n")  # ends are "\n" alone
+            return verify_lines(lines)
         log = path.with_name(f"{path.name}-wal")
         mode = "ro" if log.exists() else "ro&immutable=1"
         uri = f"{path.absolute().as_uri()}?mode={mode}"
         with closing(sqlite3.connect(uri, uri=True)) as db:
-            return _stored(db)
-    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+            chain = _stored(db)
+    except _UNREADABLE as error:
         raise LedgerBroken(f"ledger {path} cannot be read: {error}") from None
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a file's new name in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if not chain.entries:
+        raise LedgerBroken(f"ledger {path} holds no entry")
+    return chain
 
 
 @contextmanager

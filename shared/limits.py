@@ -42,7 +42,6 @@ class Limits:
     def faults(self) -> list[str]:
         """Return one sentence for each value out of range."""
         bounds = {
-            "epsilon": self.epsilon,
             "max-q": self.max_q,
             "max-steps": self.max_steps,
             "max-clip": self.max_clip,
@@ -50,11 +49,14 @@ class Limits:
             "min-sigma-popularity": self.min_sigma_popularity,
             "min-sigma-metrics": self.min_sigma_metrics,
         }
-        return [
-            f"{name}={value} must be above 0"
+        faults = [
+            f"{name}={value} must be finite and above 0"
             for name, value in bounds.items()
-            if not value > 0
+            if not 0 < value < math.inf
         ]
+        if not self.epsilon > 0:
+            faults.append(f"epsilon={self.epsilon} must be above 0")
+        return faults
 
     def passed_by(self, what: str, event: GaussianEvent, clip: float) -> list[str]:
         """Return one sentence for each limit that a charge would pass."""

@@ -23,6 +23,12 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TENSOR_NAME = re.compile(r"[A-Za-z0-9_.]{1,256}")
 MOST_ROUNDS = 1_000_000
 MOST_VALUES = 1 << 26  # 256 MiB as float32
+LARGEST_SEED = 2**63
+
+_UNREADABLE = (
+    *(ValueError, KeyError, TypeError, AttributeError),
+    *(OverflowError, RecursionError),  # a whole number no float holds; depth
+)
 
 Array = npt.NDArray[np.float32]
 Adapter = Mapping[str, Array]  # PEFT's tensor name -> float32 array
@@ -62,6 +68,8 @@ class AdapterSpec:
             faults.append(f"rank={self.rank} is not in 1..1024")
         if not 0 < self.scale <= 64:
             faults.append(f"scale={self.scale} is not in (0, 64]")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            faults.append(f"seed={self.seed} is not in 0..{LARGEST_SEED}")
         if not 4 <= self.max_tokens <= 512:
             faults.append(f"max-tokens={self.max_tokens} is not in 4..512")
         return faults
@@ -169,7 +177,8 @@ class Recipe:
     def faults(self) -> list[str]:
         """Return one sentence for each value out of range."""
         ranges = [(name, 0.0, MOST[name]) for name in MOST]
-        ranges += [("alpha", 0.0, 1.0), ("prior_weight", 0.0, 1e6), ("seed", 0, 2**63)]
+        ranges += [("alpha", 0.0, 1.0), ("prior_weight", 0.0, 1e6)]
+        ranges += [("seed", 0, LARGEST_SEED)]
         return [
             f"{name.replace('_', '-')}={value} is not in {low:g}..{high:g}"
             for name, low, high in ranges
@@ -271,6 +280,9 @@ class Reply:
 def plan_from_json(line: str) -> RoundPlan:
     """Read a plan strictly: unknown keys, wrong types and bad ranges are all reported.
 
+    Guarantee: only the line that the plan's own ``to_json`` gives is read, so that both
+    ends follow one plan, whose digest both know.
+
     Raises:
         ConfigError: If the line is not a plan.
     """
@@ -293,11 +305,13 @@ def plan_from_json(line: str) -> RoundPlan:
         plan = RoundPlan(
             **{**raw, **nested, "shapes": shapes, "sites": tuple(raw["sites"])}
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise ConfigError(
             f"round plan cannot be read: {type(error).__name__}"
         ) from None
-    return _checked(plan)
+    if _checked(plan).to_json() != line:
+        raise ConfigError("round plan: not the canonical line of the plan that it says")
+    return plan
 
 
 def _refuse(word: str) -> float:

@@ -1,6 +1,8 @@
 """Ed25519 keys in files, and signatures over text that names its own purpose."""
 
 import os
+import re
+import tempfile
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -15,29 +17,35 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from shared.durable import sync_folder
 from shared.errors import ConfigError
 
+SIGNATURE = re.compile("[0-9a-f]{128}")  # one way to write it, not several
 OTHERS = 0o077  # permission bits of anyone but the owner
 
 
 def make_key(path: Path) -> Ed25519PrivateKey:
-    """Make a key and write it to ``path``, readable by its owner alone, durably.
+    """Make a key and put it at ``path``, readable by its owner alone, durably.
+
+    Guarantee: there is a whole key or none, and no key is ever replaced.
 
     Raises:
-        ConfigError: If the file exists or cannot be written; no key is ever replaced.
+        ConfigError: If the file exists or cannot be written.
     """
     key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".key-") as aside:
+            aside.write(
+                key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            )
+            aside.flush()
+            os.fsync(aside.fileno())
+            os.link(aside.name, path)  # a rename would replace
+        sync_folder(path.parent)
     except OSError as error:
         raise ConfigError(
             f"key {path} cannot be made: {error.strerror}; a key is never replaced"
         ) from None
-    with os.fdopen(file, "wb") as out:
-        out.write(pem)
-        out.flush()
-        os.fsync(out.fileno())
     return key
 
 
@@ -76,6 +84,8 @@ def sign(key: Ed25519PrivateKey, text: str) -> str:
 
 def is_signed(public: str, text: str, signature: str) -> bool:
     """Return whether ``signature`` is that of ``text`` by the key ``public``."""
+    if not SIGNATURE.fullmatch(signature):
+        return False
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public))
         key.verify(bytes.fromhex(signature), text.encode())

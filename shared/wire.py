@@ -28,6 +28,7 @@ from shared.sealing import IDENTITY, METRIC, identity, known_fields, update_of
 from shared.witness import Witness, witness_from
 
 _REASON = re.compile("[A-Za-z]{1,40}")
+_METRIC_NAME = re.compile("[a-z]{1,16}(@[0-9]{1,4})?")
 
 
 def pack_plan(plan: RoundPlan, adapter: Adapter) -> RecordDict:
@@ -147,7 +148,11 @@ def _require_records(content: RecordDict, kinds: Mapping[str, type]) -> None:
 
 
 def _metric(record: ConfigRecord) -> MetricRelease:
-    return MetricRelease(**known_fields(record, METRIC))
+    """Return a metric whose name is short and whose value is a number."""
+    metric = MetricRelease(**known_fields(record, METRIC))
+    if not (_METRIC_NAME.fullmatch(metric.name) and math.isfinite(metric.value)):
+        raise RoundError("a metric must have a short name and a finite value")
+    return metric
 
 
 def _open_witness(content: RecordDict) -> Witness | None:

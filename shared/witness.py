@@ -5,13 +5,13 @@ ledger that does not contain it was rolled back or cloned, and its site must not
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.durable import replace_file
 from shared.errors import LedgerBroken
 from shared.signing import is_signed
 
@@ -72,12 +72,7 @@ def witness_from(fields: Mapping[str, object]) -> Witness:
 
 def keep_witness(path: Path, witness: Witness) -> None:
     """Replace the witness in ``path``, durably and whole."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    with fresh.open("w", encoding="utf-8") as file:
-        file.write(witness.to_json() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    replace_file(path, f"{witness.to_json()}\n".encode())
 
 
 def kept_witness(path: Path) -> Witness | None:
@@ -90,7 +85,7 @@ def kept_witness(path: Path) -> Witness | None:
         return witness_from(json.loads(path.read_text("utf-8")))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise LedgerBroken(
             f"witness {path} cannot be read; put the newest witness of this site that "
             "the server has in its place"

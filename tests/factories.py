@@ -1,4 +1,4 @@
-"""Small honest inputs for tests: a tiny encoder, a catalogue, users."""
+"""Small honest inputs for tests: a tiny encoder, a catalogue, users, a site."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from client.data import save
 from client.examples import UserExample
 from client.head import FactorHead
 from client.model import HybridModel
-from shared.encoder import TextEncoder, base_digest, load_base
-from shared.protocol import AdapterSpec, Mechanism, Recipe, RoundPlan
+from client.policy import SitePolicy
+from client.policy_file import policy_text
+from client.site import Site, SiteSettings, open_site, settings_text
+from shared.encoder import TextEncoder, base_digest, load_base, open_encoder
+from shared.protocol import Adapter, AdapterSpec, Mechanism, Recipe, RoundPlan
+from simulations.population import generate
 
 WORDS = [
     *("night", "train", "desert", "cook", "chess", "storm"),
@@ -99,3 +104,31 @@ def plan(shapes: Mapping[str, tuple[int, ...]], **changes: object) -> RoundPlan:
         **changes,
     }
     return RoundPlan(**values)  # type: ignore[arg-type]
+
+
+def tiny_plan(**changes: object) -> RoundPlan:
+    """A plan for the tensors that the tiny encoder has."""
+    spec = changes.get("spec", tiny_spec())
+    assert isinstance(spec, AdapterSpec)
+    return plan(open_encoder("tiny", spec, "cpu").shapes(), **changes)
+
+
+def zeros(asked: RoundPlan) -> Adapter:
+    """The adapter that round 1 starts from."""
+    return {n: np.zeros(shape, np.float32) for n, shape in asked.shapes.items()}
+
+
+def write_site(
+    folder: Path, people: int = 0, *, name: str = "site-1", **policy: object
+) -> Site:
+    """A site that allows what ``plan`` asks; without people it has no data folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if people:
+        rng = np.random.default_rng(3)
+        save(folder / "data", generate(rng, users=people, items=72).data)
+    allowed = {"epsilon": 100.0, "users": 20, **policy}
+    made = SitePolicy(**allowed)  # type: ignore[arg-type]
+    settings = SiteSettings(name=name, base="tiny", device="cpu")
+    (folder / "site.toml").write_text(settings_text(settings), "utf-8")
+    (folder / "policy.toml").write_text(policy_text(made), "utf-8")
+    return open_site(folder)

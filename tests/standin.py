@@ -1,11 +1,14 @@
-"""A tiny federation for tests: known deltas instead of training."""
+"""A tiny federation for tests: known deltas instead of training, ledgers of its own."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
@@ -15,10 +18,14 @@ from shared.protocol import (
     AdapterUpdate,
     Array,
     Mechanism,
+    MetricRelease,
     Recipe,
+    Reply,
     RoundPlan,
 )
-from shared.wire import open_plan, pack_update
+from shared.signing import public_key, sign
+from shared.wire import open_plan, pack_reply
+from shared.witness import Witness, statement
 
 A = "base_model.model.dense.lora_A.weight"
 B = "base_model.model.dense.lora_B.weight"
@@ -59,6 +66,51 @@ def an_update(plan: RoundPlan, site: str = "a", value: float = 1.0) -> AdapterUp
     )
 
 
+@lru_cache
+def key_of(name: str) -> Ed25519PrivateKey:
+    """A key of that name, the same in every run."""
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+
+
+def a_witness(
+    site: str = "a", entries: int = 1, key: str | None = None, fork: str = ""
+) -> Witness:
+    """The signed end of a ledger of so many entries; ``fork`` gives it another past."""
+    head = hashlib.sha256(f"{site} {entries} {fork}".encode()).hexdigest()
+    signer = key_of(key or site)
+    signature = sign(signer, statement(site, entries - 1, head))
+    return Witness(
+        site=site,
+        key=public_key(signer),
+        entries=entries,
+        head=head,
+        signature=signature,
+    )
+
+
+def a_metric(update: AdapterUpdate, value: float = 0.25) -> MetricRelease:
+    """A metric of the round that ``update`` answers."""
+    return MetricRelease(
+        site=update.site,
+        run=update.run,
+        number=update.number,
+        plan=update.plan,
+        name="ndcg@10",
+        value=value,
+    )
+
+
+def a_reply(update: AdapterUpdate, metric: MetricRelease | None = None) -> Reply:
+    """What an honest site sends: its ledger has two entries more in each round."""
+    witness = a_witness(update.site, 2 * update.number)
+    return Reply(update=update, metric=metric, witness=witness)
+
+
+def packed(update: AdapterUpdate) -> RecordDict:
+    """The message of an honest reply without a metric."""
+    return pack_reply(a_reply(update))
+
+
 def write_start(folder: Path, value: float = 0.0) -> Path:
     """A PEFT folder with a frozen A and a trained B, and something to carry along."""
     (folder / "1_Pooling").mkdir(parents=True)
@@ -83,13 +135,14 @@ def known_delta(plan: RoundPlan, adapter: Adapter, site: str) -> Adapter:
 
 def honest(_plan: RoundPlan, _adapter: Adapter, update: AdapterUpdate) -> RecordDict:
     """Answer as asked."""
-    return pack_update(update)
+    return packed(update)
 
 
 def a_client(
     values: Mapping[str, float] | None = None,
     dishonest: Mapping[str, Behaviour] | None = None,
     asked: list[tuple[int, str]] | None = None,
+    told: list[tuple[str, Witness | None]] | None = None,
 ) -> ClientApp:
     """A ClientApp whose sites answer with known deltas, save the dishonest ones.
 
@@ -97,15 +150,18 @@ def a_client(
         values: Site -> value of its whole delta; ``known_delta`` where there is none.
         dishonest: Site -> what it makes of its own honest update.
         asked: Collects (round, site) of every instruction.
+        told: Collects (site, what it is told of its own ledger) of every instruction.
     """
     app = ClientApp()
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        plan, adapter = open_plan(message.content)
+        plan, adapter, seen = open_plan(message.content)
         site = str(context.node_config["site"])
         if asked is not None:
             asked.append((plan.number, site))
+        if told is not None:
+            told.append((site, seen))
         update = an_update(plan, site)
         if values and site in values:
             update = replace(update, delta={B: tensor(values[site])})

@@ -1,6 +1,7 @@
 """``tacit audit``: ledgers, the training code, seeded bugs, and the report."""
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -78,6 +79,59 @@ def code(
 
 
 @app.command()
+def empirical(  # noqa: PLR0913  # one parameter for each option of the command
+    *,
+    epsilon: Annotated[float, typer.Option(help="Claimed, of the audited run.")] = 3.0,
+    delta: Annotated[float, typer.Option(help="Of the claim.")] = 1e-5,
+    canaries: Annotated[int, typer.Option(help="Canaries, m.")] = 1000,
+    guesses: Annotated[
+        int | None, typer.Option(help="Guesses r, fixed beforehand; default m / 10.")
+    ] = None,
+    q: Annotated[float, typer.Option(help="Sampling rate.")] = 0.2,
+    steps: Annotated[int, typer.Option(help="Noisy steps.")] = 100,
+    membership: Annotated[
+        bool, typer.Option(help="Attack by membership inference as well (minutes).")
+    ] = True,
+    out: Annotated[Path | None, typer.Option(help="File for the result, JSON.")] = None,
+) -> None:
+    """Attack the real training code: a measured lower bound on epsilon.
+
+    Gradient canaries in one run at the claimed epsilon, and user-level membership
+    inference (LiRA) on served models, with the same attack on a twin without privacy.
+    A lower bound can refute the claim; it is no guarantee.
+    """
+    from tempfile import TemporaryDirectory  # noqa: PLC0415
+
+    from simulations.audit import canaries as one  # noqa: PLC0415
+    from simulations.audit import membership as lira  # noqa: PLC0415
+
+    made: dict[str, object] = {"command": " ".join(["tacit", *sys.argv[1:]])}
+    with TemporaryDirectory(prefix="tacit-audit-") as folder:
+        run = one.one_run(
+            Path(folder),
+            epsilon=epsilon,
+            delta=delta,
+            canaries=canaries,
+            guesses=guesses,
+            q=q,
+            steps=steps,
+        )
+        findings = [one.finding(run)]
+        show(findings)
+        made["one_run"] = asdict(run)
+        if membership:
+            private = lira.attack(Path(folder), epsilon=epsilon)
+            twin = lira.attack(Path(folder), epsilon=None)
+            findings.append(lira.finding(private, twin))
+            show(findings[1:])
+            made.update(membership=asdict(private), twin=asdict(twin))
+    made["findings"] = [finding.to_dict() for finding in findings]
+    if out is not None:
+        out.write_text(json.dumps(made, indent=2), "utf-8")
+    require(findings)
+
+
+@app.command()
 def mutants(
     *,
     quick: Annotated[
@@ -108,6 +162,58 @@ def mutants(
     if wrong:
         raise PrivacyError(f"audit failed: judged wrongly: {', '.join(wrong)}")
     typer.echo(f"{len(verdicts) - 1} seeded bugs caught, the true code clean")
+
+
+@app.command()
+def report(  # noqa: PLR0913  # one parameter for each option of the command
+    *,
+    out: Annotated[Path, typer.Option(help="The page, .html; its JSON goes beside.")],
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of a run of tacit simulate.")
+    ] = None,
+    ledger: Annotated[
+        list[Path] | None,
+        typer.Option(help="A ledger or export instead, once for each site."),
+    ] = None,
+    server: Annotated[
+        Path | None, typer.Option(help="The server's registry; default: the run's.")
+    ] = None,
+    empirical: Annotated[
+        Path | None, typer.Option(help="From tacit audit empirical --out.")
+    ] = None,
+    mutants: Annotated[
+        Path | None, typer.Option(help="From tacit audit mutants --out.")
+    ] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print a PDF as well, with chromium.")
+    ] = False,
+) -> None:
+    """Put on one page what was promised, spent, released and measured, for anybody.
+
+    What is not given is said not to have been run. Exit code 3 if anything fails.
+    """
+    import shlex  # noqa: PLC0415
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    from simulations.audit.evidence import gather  # noqa: PLC0415
+    from simulations.audit.report import build, print_pdf, write  # noqa: PLC0415
+
+    evidence = gather(
+        run=run,
+        ledgers=ledger or (),
+        server=server,
+        empirical=empirical,
+        mutants=mutants,
+    )
+    command = shlex.join(["tacit", *sys.argv[1:]])
+    made = build(evidence, command=command, made=datetime.now(UTC))
+    written = [write(made, out), out, *([print_pdf(out)] if pdf else [])]
+    verdict = made["verdict"]
+    typer.secho(verdict["word"], fg="green" if verdict["holds"] else "red")
+    for text in (*verdict["says"], *map(str, written)):
+        typer.echo(f"  {text}")
+    if not verdict["holds"]:
+        raise PrivacyError(f"audit failed: see {out}")
 
 
 def show(findings: "Iterable[Finding]") -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from client import examples, noise, train
+from client import examples, train
 from client.data import UserHistory
 from client.examples import Batch
 from client.head import FactorHead
@@ -289,21 +289,14 @@ def _shape_of_a_round(site: Site) -> list[Finding]:
 
 
 def _after_a_round(cache: Path, order: int) -> list[Finding]:
-    """Follow a round that moves: only Adam moves it, by the noised gradients alone."""
+    """Follow a round that moves: Adam moves it, by what was to be noised alone."""
     model, twin = (make_model(cache, items=ITEMS, recipe=MOVING) for _ in range(2))
-    users = _histories()
-    with observed_steps() as seen:
-        train.train_round(
-            model,
-            examples.make_examples(users),
-            MECHANISM,
-            users=DECLARED,
-            streams=noise.insecure_streams(order),
-            key=[order],
-        )
+    site = _site(model, order, scale=0.1, clip=0.3)
+    _put(twin, site.start)
+    seen = site.run(site.everyone()).steps
     off = [_off(twin, step.parameters) for step in _led(twin, seen)]
-    off.append(_off(twin, trained(model)))
-    likes = [user.items[-9:] for user in users]
+    off.append(_off(twin, [tensor.detach() for tensor in trained(model)]))
+    likes = [history.items[:9] for history in site.histories]
     off.append(float(np.abs(model.score(likes) - twin.score(likes)).max()))
     kept = sorted({name for p in trained(model) for name in _tensors_on(p)})
     most = float(np.max(off))
@@ -312,7 +305,7 @@ def _after_a_round(cache: Path, order: int) -> list[Finding]:
             audit="replay.release",
             holds=len(seen) == MECHANISM.steps and most <= SLACK,
             says=f"in {len(seen)} steps parameters and scores are at most {most:.1e} "
-            "off a twin that Adam moves by the noised gradients alone",
+            "off a twin that Adam moves by the clipped sums alone",
             figures={"steps": len(seen), "off": _figure(most)},
         ),
         Finding(
@@ -346,7 +339,7 @@ def _led(twin: HybridModel, seen: Sequence[Step]) -> Iterator[Step]:
 
 def _off(twin: HybridModel, tensors: Sequence[Tensor]) -> float:
     """Return the largest distance of the twin's tensors from ``tensors``."""
-    own = trained(twin)
+    own = [tensor.detach() for tensor in trained(twin)]
     if [t.shape for t in own] != [t.shape for t in tensors]:
         return math.inf
     pairs = zip(own, tensors, strict=True)
@@ -360,9 +353,9 @@ def trained(model: HybridModel) -> list[Tensor]:
 
 
 def _tensors_on(parameter: Tensor) -> list[str]:
-    """Return the names under which anything is kept on a parameter."""
-    named = {"grad": parameter.grad, **vars(parameter)}
-    return [name for name, kept in named.items() if kept is not None]
+    """Return the names under which a parameter holds tensors."""
+    held = {"grad": parameter.grad, **vars(parameter)}
+    return [name for name, kept in held.items() if isinstance(kept, Tensor | list)]
 
 
 def _covers(step: Step, tensors: Sequence[Tensor]) -> bool:

@@ -1,8 +1,10 @@
 """The door: exactly what is allowed leaves, and nothing else."""
 
+import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,18 +12,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from client.egress import seal
+from client.egress import release_metric_value, release_update, seal
+from client.reach import reach
+from client.site import Site
+from shared.accounting import GaussianEvent
 from shared.adapter import norm
-from shared.errors import EgressRefused
-from shared.protocol import Adapter, RoundPlan
+from shared.errors import EgressRefused, LedgerBroken
+from shared.ledger import Ledger
+from shared.protocol import Adapter, Recipe, RoundPlan
+from shared.sealing import metric_bytes, update_bytes
+from tests.factories import write_site
 from tests.standin import a_plan
 
 SHAPES = {"a.lora_B.weight": (3, 2), "b.lora_B.weight": (4,)}
 SECRET = 0.7125374
+RATE, STEPS = 0.5, 20
+REACH = reach(RATE, STEPS, 10)
 
 
 def plan(max_norm: float = 10.0) -> RoundPlan:
-    return replace(a_plan(number=3), shapes=SHAPES, max_norm=max_norm)
+    recipe = Recipe(learning_rate=RATE)
+    asked = replace(a_plan(number=3), shapes=SHAPES, max_norm=max_norm, recipe=recipe)
+    assert asked.mechanism.steps == STEPS
+    return asked
 
 
 def honest(seed: int = 0) -> dict[str, np.ndarray]:
@@ -39,7 +52,7 @@ def allowed(delta: Mapping[str, np.ndarray], max_norm: float) -> bool:
         if not np.isfinite(array).all() or (array == 0).all():
             return False
     squares = sum(float(x) ** 2 for array in delta.values() for x in array.flat)
-    return math.sqrt(squares) <= max_norm
+    return math.sqrt(squares) <= min(max_norm, REACH)
 
 
 ARRAYS = st.one_of(
@@ -154,6 +167,30 @@ def test_the_longest_update_that_is_accepted_is_exactly_the_limit() -> None:
         seal(delta, plan(4.9999), site="a", ledger_head="f")
 
 
+@given(seed=st.integers(0, 99), length=st.floats(1e-3, 1e6))
+def test_no_update_is_longer_than_the_steps_of_its_plan_can_make_it(
+    seed: int, length: float
+) -> None:
+    """Whatever the server would accept: a longer one is not what training made."""
+    scale = length / norm(honest(seed))
+    delta = {n: (a * scale).astype(np.float32) for n, a in honest(seed).items()}
+
+    if norm(delta) <= REACH:
+        seal(delta, plan(1e30), site="a", ledger_head="f")
+    else:
+        with pytest.raises(EgressRefused, match="is over what its steps can reach"):
+            seal(delta, plan(1e30), site="a", ledger_head="f")
+
+
+def test_an_update_that_cannot_be_read_back_does_not_leave() -> None:
+    """Such as one whose tensor takes the place of what says whose it is."""
+    taken = {"__metadata__": (4,)}
+    delta = {"__metadata__": np.ones(4, np.float32)}
+
+    with pytest.raises(EgressRefused, match="not the same after being saved and read"):
+        seal(delta, replace(plan(), shapes=taken), site="a", ledger_head="f")
+
+
 def test_what_was_sealed_does_not_follow_later_changes_of_the_mapping() -> None:
     delta = honest()
     update = seal(delta, plan(), site="a", ledger_head="f")
@@ -161,3 +198,135 @@ def test_what_was_sealed_does_not_follow_later_changes_of_the_mapping() -> None:
     del delta["a.lora_B.weight"]
 
     assert update.delta.keys() == SHAPES.keys()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return write_site(tmp_path, releases=("metrics",))
+
+
+@pytest.fixture
+def ledger(site: Site) -> Ledger:
+    return site.open_ledger()
+
+
+def charged(ledger: Ledger, what: str) -> int:
+    """The number of a charge for round 3."""
+    return ledger.plan(
+        run="rehearsal",
+        number=3,
+        what=what,
+        event=GaussianEvent(q=0.2, sigma=2.0, steps=1),
+        clip=1.0,
+        plan_digest=plan().digest(),
+    )
+
+
+def sealed(ledger: Ledger) -> list[dict[str, object]]:
+    return [dict(e.body) for e in ledger.entries() if e.state == "sealed"]
+
+
+def test_an_update_is_kept_and_in_the_ledger_before_it_goes(
+    site: Site, ledger: Ledger
+) -> None:
+    planned, head = charged(ledger, "training"), ledger.head()
+
+    update = release_update(site, ledger, plan(), planned, honest())
+
+    content = update_bytes(update)
+    (entry,) = sealed(ledger)
+    assert site.kept_bytes("rehearsal", "update-0003") == content
+    assert entry["sha256"] == hashlib.sha256(content).hexdigest()
+    assert entry["bytes"] == len(content)
+    assert entry["tensors"] == sorted(SHAPES)
+    assert entry["leaves"] is True
+    assert entry["planned"] == planned
+    assert update.ledger_head == head
+    assert update.site == "site-1"
+
+
+def test_a_metric_is_kept_and_in_the_ledger_before_it_goes(
+    site: Site, ledger: Ledger
+) -> None:
+    planned = charged(ledger, "metrics")
+
+    metric = release_metric_value(site, ledger, plan(), planned, "ndcg@10", 0.375)
+
+    content = metric_bytes(metric)
+    (entry,) = sealed(ledger)
+    assert site.kept_bytes("rehearsal", "metric-0003") == content
+    assert entry["sha256"] == hashlib.sha256(content).hexdigest()
+    assert entry["bytes"] == len(content)
+    assert (entry["tensors"], entry["leaves"]) == (["ndcg@10"], True)
+    assert entry["planned"] == planned
+    assert asdict(metric) == {
+        "site": "site-1",
+        "run": "rehearsal",
+        "number": 3,
+        "plan": plan().digest(),
+        "name": "ndcg@10",
+        "value": 0.375,
+    }
+
+
+def test_what_may_not_leave_is_neither_kept_nor_sealed(
+    site: Site, ledger: Ledger
+) -> None:
+    planned = charged(ledger, "training")
+
+    with pytest.raises(EgressRefused):
+        release_update(site, ledger, plan(), planned, {"users": np.ones(3, "f4")})
+
+    assert sealed(ledger) == []
+    assert site.kept_bytes("rehearsal", "update-0003") is None
+
+
+def test_a_metric_that_the_policy_does_not_list_never_leaves(tmp_path: Path) -> None:
+    site = write_site(tmp_path, releases=("popularity",))
+    ledger = site.open_ledger()
+    planned = charged(ledger, "metrics")
+
+    with pytest.raises(EgressRefused, match="lists no metrics"):
+        release_metric_value(site, ledger, plan(), planned, "ndcg@10", 0.5)
+
+    assert sealed(ledger) == []
+    assert site.kept_bytes("rehearsal", "metric-0003") is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_metric_that_is_no_number_never_leaves(
+    site: Site, ledger: Ledger, value: float
+) -> None:
+    planned = charged(ledger, "metrics")
+
+    with pytest.raises(EgressRefused, match=r"^metric ndcg@10 is not finite and"):
+        release_metric_value(site, ledger, plan(), planned, "ndcg@10", value)
+
+    assert sealed(ledger) == []
+
+
+def test_one_charge_lets_one_thing_out(site: Site, ledger: Ledger) -> None:
+    planned = charged(ledger, "training")
+    release_update(site, ledger, plan(), planned, honest())
+
+    with pytest.raises(LedgerBroken, match="not an unsealed plan"):
+        release_update(site, ledger, plan(), planned, honest(1))
+    with pytest.raises(LedgerBroken, match="not an unsealed plan"):
+        release_metric_value(site, ledger, plan(), planned, "ndcg@10", 0.5)
+
+    assert len(sealed(ledger)) == 1
+
+
+def test_nothing_goes_that_cannot_be_recorded(
+    site: Site, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = charged(ledger, "training")
+
+    def full(*_: object, **__: object) -> None:
+        raise LedgerBroken("disk full")
+
+    monkeypatch.setattr(Ledger, "sealed", full)
+    with pytest.raises(LedgerBroken):
+        release_update(site, ledger, plan(), planned, honest())
+    with pytest.raises(LedgerBroken):
+        release_metric_value(site, ledger, plan(), planned, "ndcg@10", 0.5)

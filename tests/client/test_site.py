@@ -3,6 +3,7 @@
 import math
 import os
 from contextlib import suppress
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -11,27 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.policy import SitePolicy
-from client.site import Site, SiteSettings, open_site, round_name
+from client.site import Site, SiteSettings, open_site, round_name, settings_text
+from shared.accounting import GaussianEvent
 from shared.errors import ConfigError, LedgerBroken
+from shared.ledger import Ledger
+from shared.signing import load_key, public_key
 from tests.standin import a_plan
 
-SITE_TOML = """\
-[site]
-name = "north"
-base = "tiny"
-
-[policy]
-epsilon = 3
-users = 50
-"""
+SITE_TOML = 'name = "north"\nbase = "tiny"\n'
+POLICY_TOML = "epsilon = 3\nusers = 50\n"
 
 
-def site(folder: Path) -> Site:
-    (folder / "site.toml").write_text(SITE_TOML, "utf-8")
+def site(folder: Path, settings: str = SITE_TOML, policy: str = POLICY_TOML) -> Site:
+    (folder / "site.toml").write_bytes(settings.encode("latin-1"))
+    (folder / "policy.toml").write_bytes(policy.encode("latin-1"))
     return open_site(folder)
 
 
-def test_a_site_is_what_its_file_says_and_defaults(tmp_path: Path) -> None:
+def test_a_site_is_what_its_two_files_say_and_defaults(tmp_path: Path) -> None:
     opened = site(tmp_path)
 
     assert opened.settings == SiteSettings(name="north", base="tiny")
@@ -41,27 +39,40 @@ def test_a_site_is_what_its_file_says_and_defaults(tmp_path: Path) -> None:
 
 
 def test_folders_may_lie_elsewhere(tmp_path: Path) -> None:
-    text = SITE_TOML.replace("[policy]", 'data = "/srv/shop"\ncache = "../c"\n[policy]')
-    (tmp_path / "site.toml").write_text(text, "utf-8")
+    (tmp_path / "north").mkdir()
+    text = 'data = "/srv/shop"\ncache = "../c"\nwitness = "../disk/w"\n'
+    (tmp_path / "disk").mkdir()
 
-    opened = open_site(tmp_path)
+    opened = site(tmp_path / "north", SITE_TOML + text)
+    opened.open_ledger()
 
     assert opened.data == Path("/srv/shop")
-    assert opened.cache == tmp_path / ".." / "c"
+    assert opened.cache == tmp_path / "north" / ".." / "c"
+    assert (tmp_path / "disk" / "w").is_file()
+    assert not (tmp_path / "north" / "ledger.witness").exists()
+
+
+def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
+    settings = SiteSettings(name="north", data="/srv/ü", device="cpu", witness="w")
+
+    (tmp_path / "site.toml").write_text(settings_text(settings), "utf-8")
+    (tmp_path / "policy.toml").write_text(POLICY_TOML, "utf-8")
+
+    assert open_site(tmp_path).settings == settings
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("", ["missing key 'name'"]),
-        (SITE_TOML + "[server]\n", ["unknown tables ['server']; known: site, policy"]),
+        (SITE_TOML + "[server]\n", ["unknown key 'server'", "site.toml"]),
+        (SITE_TOML + POLICY_TOML, ["unknown key 'epsilon'", "unknown key 'users'"]),
         (
-            SITE_TOML + "epsilom = 3\nmax-q = 'all'\n",
-            ["unknown key 'epsilom'", "max-q='all' is not float", "[policy]"],
+            "nome = 'north'\nbase = 3\n",
+            ["unknown key 'nome'", "missing key 'name'", "base=3 is not str"],
         ),
-        (SITE_TOML + "delta = 0.5\n", ["delta=0.5 is not in"]),
         (SITE_TOML.replace("north", "no/rth"), ["name='no/rth'"]),
-        (SITE_TOML.replace('"tiny"', '"tiny"\ndevice = "tpu"'), ["device='tpu'"]),
+        (SITE_TOML + 'device = "tpu"\n', ["device='tpu'"]),
         ("[site", ["is not valid TOML"]),
         ("name = '\xff'", ["is not valid TOML"]),
     ],
@@ -69,10 +80,8 @@ def test_folders_may_lie_elsewhere(tmp_path: Path) -> None:
 def test_a_file_with_faults_is_refused_and_they_are_named(
     tmp_path: Path, text: str, told: list[str]
 ) -> None:
-    (tmp_path / "site.toml").write_bytes(text.encode("latin-1"))
-
     with pytest.raises(ConfigError) as caught:
-        open_site(tmp_path)
+        site(tmp_path, text)
 
     assert all(one in str(caught.value) for one in told)
 
@@ -82,13 +91,81 @@ def test_a_folder_without_a_file_is_no_site(tmp_path: Path) -> None:
         open_site(tmp_path)
 
 
-def test_the_ledger_has_the_name_budget_and_delta_of_the_policy(tmp_path: Path) -> None:
-    ledger = site(tmp_path).open_ledger()
+def test_a_site_without_a_policy_is_no_site(tmp_path: Path) -> None:
+    site(tmp_path)
+    (tmp_path / "policy.toml").unlink()
+
+    with pytest.raises(ConfigError, match="without a policy allows nothing"):
+        open_site(tmp_path)
+
+
+def test_the_ledger_has_name_key_delta_and_limits_of_the_site(tmp_path: Path) -> None:
+    ours = site(tmp_path)
+
+    ledger = ours.open_ledger()
 
     (opened,) = ledger.entries()
-    assert opened.body["site"] == "north"
-    assert (opened.body["budget"], opened.body["delta"]) == (3.0, 1e-5)
+    assert (opened.body["site"], opened.body["delta"]) == ("north", 1e-5)
+    assert opened.body["key"] == public_key(load_key(tmp_path / "site.key"))
+    assert opened.body["limits"] == ours.policy.limits().to_body()
+    assert opened.body["limits"]["epsilon"] == 3.0
     assert ledger.path == tmp_path / "ledger.sqlite"
+    assert (tmp_path / "ledger.witness").is_file()
+
+
+def test_the_key_is_for_the_sites_eyes_and_stays_the_same(tmp_path: Path) -> None:
+    ours = site(tmp_path)
+
+    first = ours.open_ledger().witness()
+    second = ours.open_ledger().witness()
+
+    assert first == second
+    assert (tmp_path / "site.key").stat().st_mode & 0o777 == 0o600
+
+
+def spend(ledger: Ledger) -> None:
+    ledger.plan(
+        run="run",
+        number=1,
+        what="training",
+        event=GaussianEvent(q=0.1, sigma=4.0, steps=1),
+        clip=1.0,
+        plan_digest="0" * 64,
+    )
+
+
+def test_another_policy_is_recorded_and_resets_nothing(tmp_path: Path) -> None:
+    spend(site(tmp_path).open_ledger())
+
+    after = site(tmp_path, policy="epsilon = 5\nusers = 60\n").open_ledger()
+
+    assert [entry.state for entry in after.entries()] == ["opened", "planned", "policy"]
+    assert after.entries()[-1].body["limits"]["epsilon"] == 5.0
+    assert len(after.events()) == 1
+
+
+OF_A_LEDGER = ("site.key", "ledger.sqlite", "ledger.witness")
+LOSSES = [*combinations(OF_A_LEDGER, 1), *combinations(OF_A_LEDGER, 2)]
+LOSSES.remove(OF_A_LEDGER[1:])  # a key alone: the first opening may have been cut short
+
+
+@pytest.mark.parametrize("lost", LOSSES, ids=" and ".join)
+def test_what_is_lost_of_a_ledger_is_never_made_anew(
+    tmp_path: Path, lost: tuple[str, ...]
+) -> None:
+    """A site that began again without its past would forget what it had spent.
+
+    Where a key alone is left, the server's witness tells; see test_hostile.
+    """
+    ours = site(tmp_path)
+    spend(ours.open_ledger())
+    for name in lost:
+        (tmp_path / name).unlink()
+
+    with pytest.raises(ConfigError if "site.key" in lost else LedgerBroken):
+        ours.open_ledger()
+
+    assert not any((tmp_path / name).exists() for name in lost)
 
 
 def test_tensors_come_back_as_they_were_kept(tmp_path: Path) -> None:

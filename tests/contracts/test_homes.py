@@ -4,10 +4,12 @@ import ast
 
 import pytest
 
-from tests.syntax import calls, dotted, importers, sources
+from tests.syntax import PACKAGES, calls, dotted, importers, sources
 
 UNSAFE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 GENERATORS = {"np.random.default_rng", "np.random.Generator"}
+SEEDERS = {"seed", "manual_seed", "manual_seed_all", "set_seed"}
+PROCESS = {"torch", "torch.random", "torch.cuda", "torch.mps", "np.random", "random"}
 
 
 @pytest.mark.parametrize("library", ["transformers", "peft"])
@@ -29,6 +31,7 @@ def test_flower_is_imported_only_where_messages_are() -> None:
         "server/replies.py",
         "server/rounds.py",
         "shared/wire.py",
+        "simulations/audit/conduct.py",
         "simulations/grid.py",
     }
 
@@ -68,17 +71,47 @@ def forked(tree: ast.AST) -> set[int]:
     }
 
 
+def draws_globally(tree: ast.Module, imported: set[str]) -> list[str]:
+    """Calls that seed or use a generator of the whole process, as written.
+
+    A generator's own ``manual_seed`` is its own affair.
+    """
+    kept, found = forked(tree), []
+    for name, call in calls(tree):
+        whole = dotted(call.func)
+        owner = whole.rpartition(".")[0] if whole != name else "imported"
+        everyones = owner in PROCESS or (owner == "imported" and name in imported)
+        seeds = name in SEEDERS and everyones and id(call) not in kept
+        legacy = whole.startswith("np.random.") and whole not in GENERATORS
+        if seeds or legacy:
+            found.append(whole)
+    return found
+
+
 def test_no_generator_is_global() -> None:
     """No seeding outside a fork, no ``random``, of ``np.random`` only generators."""
-    found = []
-    for source in sources():
-        kept = forked(source.tree)
-        for name, call in calls(source.tree):
-            whole = dotted(call.func)
-            seeds = name in {"seed", "manual_seed", "manual_seed_all", "set_seed"}
-            legacy = whole.startswith("np.random.") and whole not in GENERATORS
-            if (seeds and id(call) not in kept) or legacy:
-                found.append(f"{source.path}:{call.lineno}: {whole}")
+    found = {
+        source.path: draws_globally(
+            source.tree,
+            {
+                one.name.rpartition(".")[2]
+                for one in source.imports
+                if one.name.partition(".")[0] not in PACKAGES
+            },
+        )
+        for source in sources()
+    }
 
-    assert found == []
+    assert {path: calls for path, calls in found.items() if calls} == {}
     assert importers("random") == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["torch.manual_seed(1)", "np.random.rand(3)", "np.random.seed(1)", "set_seed(1)"],
+)
+def test_a_generator_that_is_global_would_be_found(line: str) -> None:
+    honest = "g = torch.Generator().manual_seed(1)\nwith fork_rng():\n    "
+
+    assert draws_globally(ast.parse(line), {"set_seed"}) == [line.partition("(")[0]]
+    assert draws_globally(ast.parse(f"{honest}torch.manual_seed(1)"), set()) == []

@@ -9,7 +9,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -62,6 +62,12 @@ def scenario(data: Path, *sets: str, **options: object) -> Scenario:
     """Two sites, two rounds, one federated arm, unless ``options`` say otherwise."""
     usual = {"sites": 2, "rounds": 2, "epsilon": 2.0, "arms": ["federated"]}
     return read_scenario(None, {"data": str(data), **usual, **options}, [*SMALL, *sets])
+
+
+def measured(asked: Scenario, metric_sigma: float) -> Scenario:
+    """The same, and every round asks every site for its metric."""
+    noise = {**asked.overrides["mechanism"], "metric-sigma": metric_sigma}
+    return replace(asked, overrides={**asked.overrides, "mechanism": noise})
 
 
 def run(asked: Scenario, out: Path, *, resume: bool = False) -> dict[str, Any]:
@@ -144,11 +150,16 @@ def charged_events(out: Path, site: str) -> list[GaussianEvent]:
     ]
 
 
-def seals(out: Path, site: str) -> dict[int, str]:
+def seals(out: Path, site: str, what: str = "training") -> dict[int, str]:
     """Round -> SHA-256 of what a site sealed for it; no round is sealed twice."""
-    lines = [line for line in ledger_lines(out, site) if line["state"] == "sealed"]
-    found = {line["round"]: line["sha256"] for line in lines}
-    assert len(found) == len(lines)
+    lines = ledger_lines(out, site)
+    sealed = [
+        line
+        for line in lines
+        if line["state"] == "sealed" and lines[line["planned"]]["what"] == what
+    ]
+    found = {line["round"]: line["sha256"] for line in sealed}
+    assert len(found) == len(sealed)
     return found
 
 

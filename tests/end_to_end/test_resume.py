@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 
 import client.round
 from client.site import Site, open_site
+from client.workbench import prepare
 from shared.encoder import TextEncoder, base_digest
 from shared.errors import QuorumLost
 from shared.ledger import Ledger
@@ -149,7 +150,8 @@ def test_a_finished_run_may_be_resumed_and_stays_as_it_was(
     [
         (Death(client.round, "train_round", after=False), 1),  # charged, not trained
         (Death(client.round, "train_round", after=True), 1),  # trained, not kept
-        (Death(Site, "keep", after=False), 1),  # update kept, head not
+        (Death(Site, "keep", after=False), 1),  # trained, head not kept
+        (Death(client.round, "release_update", after=False), 1),  # head kept alone
         (Death(Ledger, "sealed", after=False), 1),  # all kept, not sealed
         (Death(Ledger, "sealed", after=True), 0),  # sealed, not sent
     ],
@@ -214,7 +216,7 @@ def test_a_round_starts_from_the_head_that_the_site_kept(whole: Done) -> None:
         recipe=whole.asked.recipe(),
     )
 
-    model, _ = client.round.prepare(open_site(folder), second, start)
+    model, _ = prepare(open_site(folder), second, start)
 
     kept = load_file(folder / "runs" / "run" / "head-0001.safetensors")
     later = load_file(folder / "runs" / "run" / "head-0002.safetensors")

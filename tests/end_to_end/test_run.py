@@ -25,7 +25,7 @@ from tests.end_to_end.runs import (
     tacit,
     weights,
 )
-from tests.factories import mechanism, plan, tiny_encoder
+from tests.factories import mechanism, tiny_plan, write_site, zeros
 
 SITES = ("site-1", "site-2")
 
@@ -219,18 +219,14 @@ def test_a_site_with_a_finite_budget_refuses_a_plan_without_noise(
     tmp_path: Path,
 ) -> None:
     """It has no data folder at all, so nothing was read; and nothing was charged."""
-    text = '[site]\nname = "site-1"\nbase = "tiny"\n[policy]\nepsilon = 8\nusers = 10\n'
-    (tmp_path / "site.toml").write_text(text, "utf-8")
-    start = tiny_encoder().adapter()
-    asked = plan(
-        {name: array.shape for name, array in start.items()},
-        mechanism=mechanism(sigma=0.0, prior_sigma=0.0),
-    )
+    site = write_site(tmp_path, epsilon=8.0)
+    asked = tiny_plan(mechanism=mechanism(sigma=0.0, prior_sigma=0.0))
 
-    answer = reply(pack_plan(asked, start), tmp_path)
+    answer = reply(pack_plan(asked, zeros(asked)), tmp_path)
 
     assert open_refusal(answer) == ("site-1", "PolicyRefused")
-    assert not (tmp_path / "ledger.sqlite").exists()
+    assert not site.data.exists()
+    assert site.open_ledger().epsilon() == 0
 
 
 def test_a_second_run_into_the_same_folder_is_refused(whole: Done) -> None:

@@ -64,10 +64,11 @@ def test_a_run_leaves_a_version_and_an_event_for_each_round(
     assert [line["number"] for line in lines] == [1, 2, 3, 4]
     assert lines[0].keys() == {
         "event", "number", "seconds", "sites_ok", "refused",
-        "update_norm", "bytes_up", "bytes_down",
+        "update_norm", "bytes_up", "bytes_down", "metrics",
     }  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "out" / "registry").iterdir()) == [
-        f"round-000{number}" for number in (1, 2, 3, 4)
+        *(f"round-000{number}" for number in (1, 2, 3, 4)),
+        "witnesses",
     ]
 
 

@@ -10,8 +10,8 @@ import safetensors.numpy
 
 from server.registry import Registry
 from shared.adapter import digest
-from shared.errors import ModelError, RoundError
-from tests.standin import A, B, a_plan, tensor, write_start
+from shared.errors import LedgerBroken, ModelError, RoundError
+from tests.standin import A, B, a_plan, a_witness, tensor, write_start
 
 
 @pytest.fixture
@@ -22,7 +22,8 @@ def registry(tmp_path: Path) -> Registry:
 def publish(registry: Registry, number: int, value: float) -> Path:
     state = {"m/x": tensor(value)}
     plan = a_plan(number)
-    return registry.publish(plan, {B: tensor(value)}, "FedAdam", state, {"a": "ab12"})
+    received = {"a": ["ab12", "cd34"], "b": ["ef56"]}
+    return registry.publish(plan, {B: tensor(value)}, "FedAdam", state, received)
 
 
 def test_an_empty_registry_starts_with_the_trained_tensors_of_the_start(
@@ -75,14 +76,14 @@ def test_the_manifest_says_where_a_version_comes_from(registry: Registry) -> Non
 
     manifest = registry.manifest(2)
 
-    assert manifest["schema"] == 1
+    assert manifest["schema"] == 2
     assert (manifest["run"], manifest["round"]) == ("rehearsal", 2)
     assert manifest["base"] == a_plan().spec.base
     assert manifest["adapter"] == digest({B: tensor(2)})
     assert manifest["parent"] == digest({B: tensor(1)})
     assert manifest["plan"] == a_plan(2).digest()
     assert manifest["rule"] == "FedAdam"
-    assert manifest["sites"] == {"a": "ab12"}
+    assert manifest["sites"] == {"a": ["ab12", "cd34"], "b": ["ef56"]}
     assert manifest["libraries"].keys() == {"flwr", "numpy", "safetensors"}
 
 
@@ -189,6 +190,35 @@ def test_an_adapter_that_does_not_fit_the_plan_is_not_published(
         registry.publish(a_plan(), bad, "FedAvg", {}, {})
 
     assert registry.newest() == 0
+
+
+def test_the_newest_witness_of_each_site_is_kept_over_a_restart(
+    registry: Registry,
+) -> None:
+    registry.keep_witnesses([a_witness("a", 3), a_witness("b", 5)])
+    registry.keep_witnesses([a_witness("a", 4)])
+
+    again = Registry.open(registry.root, registry.start)
+
+    assert again.witnesses("abc") == {"a": a_witness("a", 4), "b": a_witness("b", 5)}
+
+
+def test_witnesses_are_no_version(registry: Registry) -> None:
+    registry.keep_witnesses([a_witness("a", 3)])
+
+    assert registry.newest() == 0
+
+
+@pytest.mark.parametrize("content", ["", "{", "null", "{}", '{"site": "a"}'])
+def test_a_damaged_witness_is_not_taken_for_none(
+    registry: Registry, content: str
+) -> None:
+    """Or a server that lost it would believe any ledger."""
+    registry.keep_witnesses([a_witness("a", 3)])
+    (registry.root / "witnesses" / "a.json").write_text(content, "utf-8")
+
+    with pytest.raises(LedgerBroken):
+        registry.witnesses(["a"])
 
 
 def test_a_start_without_an_adapter_is_refused(tmp_path: Path) -> None:

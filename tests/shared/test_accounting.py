@@ -4,15 +4,26 @@ import json
 import math
 import subprocess
 import sys
+import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dp_accounting import (
+    GaussianDpEvent,
+    NeighboringRelation,
+    PoissonSampledDpEvent,
+    SampledWithoutReplacementDpEvent,
+)
+from dp_accounting.rdp import RdpAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import accounting
 from shared.accounting import (
+    MOST_ROUNDS,
+    MOST_STEPS,
     GaussianEvent,
     cross_check,
     epsilon,
@@ -20,6 +31,7 @@ from shared.accounting import (
     noise_for,
     prv,
     rdp,
+    rounds_left,
 )
 from shared.errors import ConfigError, PrivacyError
 
@@ -80,9 +92,26 @@ def test_the_vectors_are_all_there() -> None:
     if not VECTORS:
         pytest.skip(f"no vectors at {FILE}")
 
-    assert len(VECTORS["homogeneous"]) == 27
-    assert len(VECTORS["project_settings"]) == 10
-    assert len(VECTORS["invalid_events"]) == 13
+    groups = {
+        key: len(group.get("rows", [])) if isinstance(group, dict) else len(group)
+        for key, group in VECTORS.items()
+        if key not in {"schema", "description", "made_with", "tolerance"}
+    }
+    assert groups == {
+        "ordering_checks": 5,
+        "homogeneous": 27,
+        "project_settings": 10,
+        "heterogeneous": 3,
+        "relations": 3,
+        "other_schemes": 6,
+        "exact_gaussian": 3,
+        "composition": 3,
+        "ledger_growth": 7,
+        "refusal": 6,
+        "bug_cost": 5,
+        "invalid_events": 13,
+        "invalid_delta": 4,
+    }
 
 
 @pytest.mark.parametrize(
@@ -92,6 +121,60 @@ def test_pld_equals_the_recorded_epsilon(row: dict[str, Any]) -> None:
     assert epsilon([event(row)], row["delta"]) == within(
         "pld_pessimistic", row["pld_pessimistic"]
     )
+
+
+@pytest.mark.parametrize("row", split(rows("homogeneous")))
+def test_pld_is_half_an_interval_a_step_above_rounding_down(
+    row: dict[str, Any],
+) -> None:
+    spent = epsilon([event(row)], row["delta"])
+
+    above = row["pld_optimistic"] + 0.5e-4 * row["steps"]
+    assert row["pld_optimistic"] < spent == within("pld_pessimistic", above)
+
+
+@pytest.mark.parametrize(
+    "row", split([*rows("homogeneous"), *rows("project_settings")])
+)
+def test_another_rdp_accountant_is_looser_too(row: dict[str, Any]) -> None:
+    accountant = RdpAccountant()
+    mechanism = GaussianDpEvent(row["sigma"])
+    accountant.compose(PoissonSampledDpEvent(row["q"], mechanism), row["steps"])
+
+    loose = accountant.get_epsilon(row["delta"])
+
+    assert loose == within("dp_accounting_rdp", row["dp_accounting_rdp"])
+    assert loose > epsilon([event(row)], row["delta"])
+
+
+@pytest.mark.parametrize("row", rows("bug_cost", "rows"))
+def test_a_seeded_bug_costs_what_is_recorded(row: dict[str, Any]) -> None:
+    true = {
+        "noise halved": (0.2, 2.99 / 2, 100),
+        "user contributes 2.9 C": (0.2, 2.99 / 2.9, 100),
+        "user contributes 3 C": (0.2, 2.99 / 3, 100),
+        "each user once per epoch, 20 epochs, no amplification": (1.0, 2.99, 20),
+        "every user in every step (q=1)": (1.0, 2.99, 100),
+    }
+
+    assert epsilon([event(true[row["bug"]])], DELTA) == within(
+        "pld_pessimistic", row["eps"]
+    )
+
+
+@pytest.mark.parametrize("row", rows("other_schemes"))
+def test_other_ways_to_draw_users_cost_more(row: dict[str, Any]) -> None:
+    if "epochs" in row:
+        once = [GaussianEvent(q=1.0, sigma=row["sigma"], steps=row["epochs"])]
+        assert epsilon(once, row["delta"]) == within("pld_pessimistic", row["eps"])
+        return
+    users, mechanism = 10_000, GaussianDpEvent(row["sigma"])
+    fixed = RdpAccountant(neighboring_relation=NeighboringRelation.REPLACE_ONE)
+    batch = SampledWithoutReplacementDpEvent(users, int(users * row["q"]), mechanism)
+    fixed.compose(batch, row["steps"])
+
+    assert fixed.get_epsilon(row["delta"]) == within("dp_accounting_rdp", row["eps"])
+    assert epsilon([event(row)], row["delta"], "replace_one") < row["eps"]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +213,7 @@ def test_replacing_a_user_costs_more_than_adding_one(row: dict[str, Any]) -> Non
     replace = epsilon([event(row)], row["delta"], "replace_one")
 
     assert add == within("pld_pessimistic", row["add_remove"])
+    assert add == within("pld_pessimistic", row["zero_out"])
     assert replace == within("pld_replace_one", row["replace_one"])
     assert replace > add
 
@@ -228,8 +312,21 @@ def test_the_verdict_on_a_planned_event_is_as_recorded(row: dict[str, Any]) -> N
 def test_many_kinds_of_event_compose_on_the_coarse_grid(row: dict[str, Any]) -> None:
     history = drifting(row["rounds"])
 
-    assert epsilon(history, DELTA) == within("pld_vdi_1e3", row["pld_vdi_1e3"])
+    spent = epsilon(history, DELTA)
+
+    assert spent == within("pld_vdi_1e3", row["pld_vdi_1e3"])
     assert rdp(history, DELTA) == within("opacus_rdp", row["opacus_rdp"])
+    if row["pld_vdi_1e4"] is not None:
+        assert row["pld_vdi_1e4"] <= spent
+        assert spent == within("pld_pessimistic", row["pld_vdi_1e4"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", rows("heterogeneous", "rows")[:2])
+def test_prv_composes_many_kinds_of_event_too(row: dict[str, Any]) -> None:
+    assert prv(drifting(row["rounds"]), DELTA) == within(
+        "opacus_prv", row["opacus_prv"]
+    )
 
 
 def test_more_than_eight_kinds_of_event_are_reported_on_the_coarse_grid() -> None:
@@ -275,6 +372,51 @@ def test_an_epsilon_that_is_no_number_is_an_error(sigma: float) -> None:
         epsilon([GaussianEvent(q=0.2, sigma=sigma, steps=1)], DELTA)
 
 
+ROUNDED = [(10_000, 100.0, 1e-10), (10_000, 100.0, 1e-11), (1_000_000, 1e3, 1e-9)]
+
+
+@pytest.mark.parametrize(("steps", "sigma", "delta"), ROUNDED)
+def test_rounding_does_not_bring_epsilon_below_the_truth(
+    steps: int, sigma: float, delta: float
+) -> None:
+    history = [GaussianEvent(q=1.0, sigma=sigma, steps=steps)]
+
+    exact = gaussian_epsilon(math.sqrt(steps) / sigma, delta)
+
+    assert exact <= epsilon(history, delta) < 1.05 * exact
+
+
+def test_a_delta_that_rounding_may_hide_is_refused() -> None:
+    with pytest.raises(PrivacyError, match="delta=5e-12"):
+        epsilon([GaussianEvent(q=1.0, sigma=100.0, steps=10_000)], 5e-12)
+
+
+def test_faint_losses_are_seen_on_a_finer_grid() -> None:
+    faint = [GaussianEvent(q=0.05, sigma=1000.0, steps=1_000_000)]
+
+    central_limit = gaussian_epsilon(0.05, DELTA)  # mu = q sqrt(steps) / sigma
+
+    assert epsilon(faint, DELTA) == pytest.approx(central_limit, rel=0.02)
+    assert epsilon(faint, DELTA) < rdp(faint, DELTA)
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    sigma=st.floats(3.0, 1e4),
+    steps=st.integers(1, 100_000),
+    delta=st.sampled_from([1e-5, 1e-6, 1e-8]),
+)
+def test_without_sampling_neither_relation_is_below_the_closed_form(
+    sigma: float, steps: int, delta: float
+) -> None:
+    history, mu = [GaussianEvent(q=1.0, sigma=sigma, steps=steps)], steps**0.5 / sigma
+
+    for relation, scale in (("add_remove", 1), ("replace_one", 2)):
+        spent = epsilon(history, delta, relation, 1e-3)  # type: ignore[arg-type]
+        exact = gaussian_epsilon(scale * mu, delta)
+        assert exact - 1e-9 <= spent <= exact + 0.01 * (1 + exact)
+
+
 def test_hardly_any_noise_is_bounded_from_above_on_a_wider_grid() -> None:
     hardly = [GaussianEvent(q=1.0, sigma=0.1, steps=10)]
 
@@ -284,7 +426,12 @@ def test_hardly_any_noise_is_bounded_from_above_on_a_wider_grid() -> None:
 
 
 def test_no_events_cost_nothing_by_any_accountant() -> None:
-    assert cross_check([], DELTA) == {"pld": 0.0, "rdp": 0.0, "prv": 0.0}
+    assert cross_check([], DELTA) == {
+        "pld": 0.0,
+        "replace_one": 0.0,
+        "rdp": 0.0,
+        "prv": 0.0,
+    }
 
 
 KINDS = st.sampled_from([(0.2, 4.0), (0.05, 4.0), (1.0, 20.0), (0.2, 8.0)])
@@ -319,6 +466,88 @@ def test_splitting_or_shuffling_events_never_changes_epsilon(
     )
 
 
+def whole_numbers(history: list[GaussianEvent]) -> list[GaussianEvent]:
+    """The same events, in which q and sigma are integers where they can be."""
+    return [
+        GaussianEvent(q=int(e.q), sigma=int(e.sigma), steps=e.steps) if e.q == 1 else e
+        for e in history
+    ]
+
+
+def many_kinds(count: int) -> list[GaussianEvent]:
+    """Rounds of which no two are alike, and which are quick to compose."""
+    return [GaussianEvent(q=1.0, sigma=30.0 + i, steps=1 + i % 3) for i in range(count)]
+
+
+@settings(max_examples=10, deadline=None)
+@given(order=st.permutations(many_kinds(20)))
+def test_the_order_of_many_kinds_never_changes_epsilon(
+    order: list[GaussianEvent],
+) -> None:
+    assert epsilon(order, DELTA) == epsilon(many_kinds(20), DELTA)
+    assert epsilon(whole_numbers(order), DELTA) == epsilon(many_kinds(20), DELTA)
+
+
+def forget(monkeypatch: pytest.MonkeyPatch, most: int) -> accounting._Kept:
+    """Nothing is kept from earlier calls; from now on at most ``most`` points."""
+    fresh = accounting._Kept(most)
+    monkeypatch.setattr(accounting, "_kept", fresh)
+    accounting._pld.cache_clear()
+    return fresh
+
+
+def test_one_more_kind_makes_only_what_lies_above_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+    compose = accounting._compose
+
+    def counted(kinds: Any, *rest: Any) -> Any:
+        made.append(len(kinds))
+        return compose(kinds, *rest)
+
+    forget(monkeypatch, accounting.MOST_KEPT)
+    monkeypatch.setattr(accounting, "_compose", counted)
+    history = many_kinds(100)
+    for before, after in pairwise(range(90, 101)):
+        epsilon(history[:before], DELTA)
+        made.clear()
+        epsilon(history[:after], DELTA)
+
+        assert max(made) == after
+        assert len(made) <= 2 + 2 * math.log2(100)
+
+
+def test_what_is_kept_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    grown = [epsilon(many_kinds(count), DELTA) for count in range(1, 16)]
+
+    forget(monkeypatch, 0)
+
+    assert grown == [epsilon(many_kinds(count), DELTA) for count in range(1, 16)]
+
+
+def test_no_more_is_kept_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = forget(monkeypatch, 50_000)
+
+    for count in range(1, 13):
+        epsilon(many_kinds(count), DELTA)
+
+        points = sum(map(accounting._points, kept._found.values()))
+        assert 0 < points == kept._points <= 50_000
+
+
+def test_what_two_threads_make_at_once_is_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = forget(monkeypatch, 10**9)
+    pld = accounting._composed(((1.0, 30.0, 1),), "add_remove", 1e-3)
+    points = kept._points
+
+    kept.get("both", lambda: kept.get("both", lambda: pld))
+
+    assert kept._points == points + accounting._points(pld)
+
+
 @settings(max_examples=25, deadline=None)
 @given(history=EVENTS, extra=EVENTS)
 def test_epsilon_never_falls_when_an_event_is_added(
@@ -329,10 +558,11 @@ def test_epsilon_never_falls_when_an_event_is_added(
     assert epsilon([*history, extra[0]], DELTA, interval=1e-3) >= before - 1e-9
 
 
-def test_the_cross_check_returns_three_accounts_of_one_history() -> None:
+def test_the_cross_check_returns_every_account_of_one_history() -> None:
     accounts = cross_check([GaussianEvent(q=0.2, sigma=2.99, steps=100)], DELTA)
 
     assert accounts["pld"] == pytest.approx(2.98928, abs=1e-3)
+    assert accounts["replace_one"] == pytest.approx(6.10492, abs=2e-3)
     assert accounts["prv"] == pytest.approx(2.99946, abs=6e-3)
     assert accounts["rdp"] == pytest.approx(3.26745, abs=1e-3)
 
@@ -366,11 +596,10 @@ def test_accountants_that_contradict_each_other_raise_the_alarm(
     ("answers", "independent"),
     [
         ({"epsilon": 3.0, "rdp": 3.3, "prv": 3.0229}, 3.0229),
-        ({"epsilon": 3.0, "rdp": 3.3, "prv": math.inf}, None),
-        ({"epsilon": 3.0, "rdp": 101.0, "prv": 1.0}, None),
+        ({"epsilon": 3.0, "rdp": 3.3, "prv": 3.0}, 3.0),
     ],
 )
-def test_prv_is_left_out_where_it_has_no_answer(
+def test_accountants_that_agree_raise_no_alarm(
     monkeypatch: pytest.MonkeyPatch, answers: dict[str, float], independent: float
 ) -> None:
     accounts_of(monkeypatch, **answers)
@@ -378,14 +607,112 @@ def test_prv_is_left_out_where_it_has_no_answer(
     assert cross_check([], DELTA)["prv"] == independent
 
 
-def test_prv_is_left_out_where_it_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prv_is_left_out_where_it_has_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fails(*_: object) -> float:
-        raise RuntimeError
+        raise PrivacyError
 
     accounts_of(monkeypatch, epsilon=3.0, rdp=3.3)
     monkeypatch.setattr(accounting, "prv", fails)
 
     assert cross_check([], DELTA)["prv"] is None
+
+
+LONG = [(0.2, 0.6, 10_000), (0.1, 0.3, 1000), (0.01, 1.0, MOST_STEPS)]
+
+
+@pytest.mark.parametrize("row", LONG)
+def test_prv_is_left_out_where_it_would_take_long(row: Any) -> None:
+    assert accounting._prv_or_none([event(row)], DELTA) is None
+
+
+def test_prv_is_left_out_where_its_own_error_is_large() -> None:
+    steps = [GaussianEvent(q=1.0, sigma=11.5, steps=1771)]
+    rounded = [GaussianEvent(q=0.387, sigma=62.3, steps=49_386)]
+
+    assert accounting._prv_or_none(steps, 0.4) is not None
+    assert accounting._prv_or_none(steps, 0.9) is None
+    assert accounting._prv_or_none(rounded, 1e-10) is None
+
+
+CORNERS = [
+    pytest.param((0.5, 10.0, MOST_STEPS), id="long"),
+    pytest.param((0.5, 0.3, 1000), id="wide"),
+    pytest.param((1e-6, 0.05, MOST_STEPS), id="skewed"),
+    pytest.param((0.5, 1e6, 1), id="rdp"),
+    pytest.param((1e-9, 1e12, MOST_STEPS), id="nothing"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("row", CORNERS)
+def test_the_slow_corners_take_seconds(row: Any) -> None:
+    started = time.process_time()
+
+    accounts = cross_check([event(row)], DELTA)
+
+    assert time.process_time() - started < 20
+    assert accounts["pld"] is not None
+    assert math.isfinite(accounts["pld"])
+
+
+@pytest.mark.timeout(60)
+def test_rdp_takes_whole_orders_where_the_broken_ones_would_not_end() -> None:
+    strong = GaussianEvent(q=0.5, sigma=1e6, steps=1)
+    less = GaussianEvent(q=0.5, sigma=101.0, steps=100)
+    broken = GaussianEvent(q=0.5, sigma=100.0, steps=100)
+
+    assert rdp([strong], DELTA) < 0.2
+    assert rdp([less], DELTA) < 1.1 * rdp([broken], DELTA)
+
+
+def test_rdp_is_never_below_zero() -> None:
+    assert rdp([GaussianEvent(q=0.2, sigma=30.0, steps=1)], 0.9) == 0.0
+
+
+@pytest.mark.parametrize("account", [rdp, prv])
+@pytest.mark.parametrize("sigma", [1e-200, 1e300])
+def test_no_accountant_returns_what_is_no_number(account: Any, sigma: float) -> None:
+    with pytest.raises(PrivacyError, match="epsilon is inf"):
+        account([GaussianEvent(q=0.2, sigma=sigma, steps=1)], DELTA)
+
+
+def test_the_cross_check_meets_the_closed_form_without_sampling() -> None:
+    history = [
+        GaussianEvent(q=1.0, sigma=20.0, steps=50),
+        GaussianEvent(q=1.0, sigma=40.0, steps=200),
+    ]
+
+    accounts = cross_check(history, DELTA)
+
+    exact = gaussian_epsilon(2 * math.sqrt(50 / 400 + 200 / 1600), DELTA)
+    assert accounts["replace_one"] == within("pld_replace_one", exact)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "q", "alarm"),
+    [
+        ({"add_remove": 1.8}, 1.0, "PLD 1.800000 misses the closed form 1.99"),
+        ({"add_remove": 2.01}, 1.0, "PLD 2.010000 misses the closed form 1.99"),
+        ({"replace_one": 4.0}, 1.0, "replace-one 4.000000 misses"),
+        ({"replace_one": 1.9}, 0.9, "replace-one 1.900000 is below add/remove 1.99"),
+    ],
+)
+def test_a_distribution_that_misses_its_anchor_raises_the_alarm(
+    monkeypatch: pytest.MonkeyPatch, wrong: dict[str, float], q: float, alarm: str
+) -> None:
+    right = {"add_remove": 1.9931, "replace_one": 4.3771}
+
+    def answer(_: Any, __: float, relation: str = "add_remove") -> float:
+        return {**right, **wrong}[relation]
+
+    monkeypatch.setattr(accounting, "epsilon", answer)
+    monkeypatch.setattr(accounting, "_prv_or_none", lambda *_: None)
+
+    with pytest.raises(PrivacyError, match=alarm):
+        cross_check([GaussianEvent(q=q, sigma=20.0, steps=100)], DELTA)
 
 
 @pytest.mark.parametrize(
@@ -438,10 +765,62 @@ def test_no_noise_worth_naming_holds_a_tiny_limit() -> None:
         noise_for(1e-6, 1e-9, q=0.2, steps=100)
 
 
+@pytest.mark.slow
+def test_the_smallest_noise_of_all_holds_a_limit_beyond_sense() -> None:
+    assert noise_for(1e6, DELTA, q=1.0, steps=1) == 0.01
+
+
 @pytest.mark.parametrize("limit", [0.0, -1.0, math.inf, math.nan])
 def test_a_limit_that_is_no_limit_is_refused(limit: float) -> None:
     with pytest.raises(ConfigError, match="limit="):
         noise_for(limit, DELTA, q=0.2, steps=100)
+    with pytest.raises(ConfigError, match="limit="):
+        rounds_left(limit, DELTA, event=GaussianEvent(q=1.0, sigma=9.0, steps=1))
+
+
+@settings(max_examples=5, deadline=None)
+@given(
+    limit=st.floats(0.1, 10.0),
+    sigma=st.floats(10.0, 200.0),
+    steps=st.integers(1, 30),
+    others=EVENTS,
+)
+def test_the_rounds_left_fit_and_one_more_does_not(
+    limit: float, sigma: float, steps: int, others: list[GaussianEvent]
+) -> None:
+    round_ = GaussianEvent(q=1.0, sigma=sigma, steps=steps)
+
+    left = rounds_left(limit, DELTA, event=round_, others=others)
+
+    assert left == 0 or epsilon([*others, *[round_] * left], DELTA) <= limit
+    if left < MOST_ROUNDS:
+        assert epsilon([*others, *[round_] * (left + 1)], DELTA) > limit
+
+
+def test_rounds_are_left_as_the_ledger_would_allow_them() -> None:
+    round_ = event((0.2, 2.99, 20))
+
+    left = [
+        rounds_left(3.0, DELTA, event=round_, others=[round_] * spent)
+        for spent in (0, 4, 5, 6)
+    ]
+
+    assert left == [5, 1, 0, 0]
+
+
+def test_no_round_is_left_where_the_next_has_no_finite_epsilon() -> None:
+    assert rounds_left(1e9, DELTA, event=event((0.2, 1e-6, 1))) == 0
+
+
+def test_rounds_are_counted_up_to_a_stated_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whisper = GaussianEvent(q=1.0, sigma=1e5, steps=1)
+    longer = GaussianEvent(q=1.0, sigma=1e5, steps=1000)
+
+    assert rounds_left(8.0, DELTA, event=whisper) == MOST_ROUNDS
+    monkeypatch.setattr(accounting, "MOST_STEPS", 3999)
+    assert rounds_left(8.0, DELTA, event=longer) == 3
 
 
 def test_the_accountant_is_imported_without_torch() -> None:

@@ -1,13 +1,9 @@
-"""The ledger: what is charged stays charged, and what is changed is refused."""
+"""The ledger: what is charged stays charged, and nothing is charged beyond a budget."""
 
-import json
 import math
 import signal
-import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,117 +11,51 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.accounting import GaussianEvent, epsilon
-from shared.chain import GENESIS, Chain, verify_lines
-from shared.errors import BudgetSpent, ConfigError, LedgerBroken
+from shared.accounting import GaussianEvent, epsilon, gaussian_epsilon
+from shared.chain import verify_lines
+from shared.code import code_digest
+from shared.entries import GENESIS, Entry
+from shared.errors import BudgetSpent, ConfigError, LedgerBroken, LedgerBusy
 from shared.ledger import Ledger
+from shared.ledger_file import read_ledger
+from shared.signing import public_key
+from tests.shared.books import (
+    CHEAP,
+    DELTA,
+    KEY,
+    NEW_YEAR,
+    OTHER_KEY,
+    ROUND,
+    book,
+    busy,
+    child,
+    limits,
+    seal,
+    states,
+    told,
+    train,
+    unprotected,
+    vectors,
+)
 
-DELTA = 1e-5
-ROOT = Path(__file__).parents[2]
-ROUND = GaussianEvent(q=0.2, sigma=2.99, steps=20)
-CHEAP = GaussianEvent(q=1.0, sigma=20.0, steps=1)
-
-
-def book(folder: Path, budget: float = 3.0, **changes: Any) -> Ledger:
-    """The ledger of site north, opened or created."""
-    given = {
-        "site": "north",
-        "delta": DELTA,
-        "now": lambda: "2026-01-01T00:00:00+00:00",
-    }
-    return Ledger.open(folder / "ledger.sqlite", epsilon=budget, **{**given, **changes})
-
-
-def train(
-    ledger: Ledger, number: int, event: GaussianEvent = ROUND, what: str = "training"
-) -> int:
-    """Plan one round of run r."""
-    return ledger.plan(
-        run="r", number=number, what=what, event=event, clip=1.0, plan_digest="ab"
-    )
-
-
-def seal(ledger: Ledger, planned: int, number: int) -> None:
-    """Seal three bytes under a plan."""
-    ledger.sealed(planned, run="r", number=number, content=b"abc", tensors=["a", "b"])
+# SHA-256 of abc, FIPS 180-2
+ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def unprotected(ledger: Ledger, number: int) -> int:
-    """Plan a round without noise."""
-    return ledger.plan_unprotected(
-        run="r", number=number, what="training", plan_digest="ab"
-    )
-
-
-def states(ledger: Ledger) -> list[str]:
-    return [entry.state for entry in ledger.entries()]
-
-
-def busy(folder: Path) -> Ledger:
-    """A ledger with an entry of every state."""
-    ledger = book(folder)
-    seal(ledger, train(ledger, 1, CHEAP), 1)
-    ledger.refused("r", 2, "PolicyRefused")
-    book(folder, budget=5.0)
-    train(ledger, 2, CHEAP)
-    return ledger
-
-
-def meddle(folder: Path, *statements: str) -> None:
-    """Change the file as someone with an editor for SQLite would."""
-    with closing(sqlite3.connect(folder / "ledger.sqlite")) as db, db:
-        for trigger in ("entry_kept", "entry_fixed", "entry_next"):
-            db.execute(f"DROP TRIGGER {trigger}")
-        for statement in statements:
-            db.execute(statement)
-
-
-def forged(line: str, changes: dict[str, Any]) -> str:
-    """A line with fields changed, or removed where the change is ``...``."""
-    body = {**json.loads(line), **changes}
-    kept = {name: value for name, value in body.items() if value is not ...}
-    return json.dumps(kept, sort_keys=True, separators=(",", ":"))
-
-
-def child(folder: Path, budget: float, code: str) -> subprocess.Popen[str]:
-    """Another process of the site; light, so it does not import this file."""
-    setup = (
-        "import os, resource, signal, sys\n"
-        "from math import inf\n"
-        "from pathlib import Path\n"
-        "from shared.accounting import GaussianEvent\n"
-        "from shared.errors import *\n"
-        "from shared.ledger import Ledger\n"
-        "kill = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"path = Path({str(folder / 'ledger.sqlite')!r})\n"
-        f"site = dict(site='north', delta={DELTA}, epsilon={budget})\n"
-        "where = dict(run='r', number=1, what='training', plan_digest='ab')\n"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", setup + code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The lines of an export with an entry of every state."""
-    folder = tmp_path_factory.mktemp("exported")
-    busy(folder).export(folder / "lines")
-    return (folder / "lines").read_text("utf-8").splitlines()
+def event(triple: list[float]) -> GaussianEvent:
+    """An event of the vectors: q, sigma, steps."""
+    q, sigma, steps = triple
+    return GaussianEvent(q=q, sigma=sigma, steps=int(steps))
 
 
 def test_the_budget_holds_to_the_last_round(tmp_path: Path) -> None:
     ledger = book(tmp_path)
     for number in range(1, 6):
-        train(ledger, number)
+        train(ledger, number, ROUND)
     assert ledger.epsilon() == pytest.approx(2.989279, abs=2.5e-3)
 
     with pytest.raises(BudgetSpent, match=r"2\.9893.*round 6.*3\.2998.*budget 3\.0000"):
-        train(ledger, 6)
+        train(ledger, 6, ROUND)
 
     assert states(ledger) == ["opened", *["planned"] * 5, "refused"]
     assert ledger.entries()[-1].body["reason"] == "BudgetSpent"
@@ -134,38 +64,89 @@ def test_the_budget_holds_to_the_last_round(tmp_path: Path) -> None:
     assert ledger.events() == [ROUND] * 5
 
 
-def test_noise_rounded_down_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(BudgetSpent, match=r"bring it to 3\.0017"):
-        train(book(tmp_path), 1, GaussianEvent(q=0.2, sigma=2.98, steps=100))
+@pytest.mark.parametrize("row", vectors("refusal"), ids=str)
+def test_a_round_is_allowed_or_refused_as_the_vectors_say(
+    tmp_path: Path, row: dict[str, Any]
+) -> None:
+    ledger = book(tmp_path, row["budget"], delta=row["delta"])
+    for number, triple in enumerate(row["ledger"]):
+        train(ledger, number, event(triple))
+
+    planned: list[int] = []
+    refusals: list[BudgetSpent] = []
+    try:
+        planned.append(train(ledger, 9, event(row["planned"])))
+    except BudgetSpent as refusal:
+        refusals.append(refusal)
+
+    assert bool(planned) == row["allow"]
+    after = row["eps_after"]
+    if row["allow"]:
+        assert ledger.epsilon() == pytest.approx(after, rel=5e-4, abs=1e-3)
+        assert ledger.entries()[-1].body["after"] == ledger.epsilon()
+    else:
+        assert f"bring it to {after:.4f}" in str(refusals[0])
+        assert ledger.events() == [event(triple) for triple in row["ledger"]]
+
+
+def test_a_ledger_grows_as_the_vectors_say(tmp_path: Path) -> None:
+    growth = vectors("ledger_growth") or {"rows": []}
+    ledger = book(tmp_path, 4.0)
+    done = 0
+    for row in growth["rows"]:
+        steps = GaussianEvent(
+            q=growth["q"], sigma=growth["sigma"], steps=row["steps"] - done
+        )
+        train(ledger, 1, steps)
+        done = row["steps"]
+
+        body = ledger.entries()[-1].body
+        assert body["after"] == pytest.approx(row["add_remove"], rel=5e-4, abs=1e-3)
+    bodies = [entry.body for entry in ledger.entries()[1:]]
+    assert [body["before"] for body in bodies[1:]] == [
+        body["after"] for body in bodies[:-1]
+    ]
+
+
+def test_steps_cost_the_same_however_they_are_split(tmp_path: Path) -> None:
+    (tmp_path / "split").mkdir()
+    whole, split = book(tmp_path), book(tmp_path / "split")
+    train(whole, 1, GaussianEvent(q=0.2, sigma=2.99, steps=100))
+    for number in range(5):
+        train(split, number, ROUND)
+
+    assert split.epsilon() == pytest.approx(whole.epsilon(), abs=1e-6)
 
 
 def test_an_entry_says_what_was_planned_and_nothing_of_the_data(tmp_path: Path) -> None:
     ledger = book(tmp_path)
-    planned = train(ledger, 1, CHEAP, "popularity")
-    seal(ledger, planned, 1)
+    planned = train(ledger, 1, what="popularity")
+    seal(ledger, planned, leaves=False)
     opened, plan, sealed = ledger.entries()
 
     assert opened.body == {
         "n": 0,
         "prev": GENESIS,
         "state": "opened",
-        "date": "2026-01-01T00:00:00+00:00",
-        "format": 1,
+        "date": NEW_YEAR,
+        "format": 2,
         "site": "north",
+        "key": public_key(KEY),
         "unit": "one user account at one site: all its interactions, over all time",
         "relation": "add_remove",
         "delta": 1e-5,
-        "budget": 3.0,
+        "limits": limits().to_body(),
     }
     assert plan.body == {
         "n": 1,
         "prev": opened.hash,
         "state": "planned",
-        "date": "2026-01-01T00:00:00+00:00",
+        "date": NEW_YEAR,
         "run": "r",
         "round": 1,
         "what": "popularity",
-        "plan": "ab",
+        "plan": "cd",
+        "code": code_digest(),
         "mechanism": "poisson-gaussian",
         "q": 1.0,
         "sigma": 20.0,
@@ -178,58 +159,138 @@ def test_an_entry_says_what_was_planned_and_nothing_of_the_data(tmp_path: Path) 
         "n": 2,
         "prev": plan.hash,
         "state": "sealed",
-        "date": "2026-01-01T00:00:00+00:00",
+        "date": NEW_YEAR,
         "run": "r",
         "round": 1,
         "planned": planned,
+        "leaves": False,
         "bytes": 3,
-        # SHA-256 of abc, FIPS 180-2
-        "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        "sha256": ABC,
         "tensors": ["a", "b"],
     }
 
 
 def test_a_date_is_utc_unless_a_clock_is_given(tmp_path: Path) -> None:
-    ledger = Ledger.open(tmp_path / "l", site="north", epsilon=1.0, delta=DELTA)
+    ledger = Ledger.open(
+        tmp_path / "ledger.sqlite", site="north", delta=DELTA, limits=limits(), key=KEY
+    )
 
     assert ledger.entries()[0].body["date"].endswith("+00:00")
 
 
 def test_a_reopened_ledger_has_spent_the_same(tmp_path: Path) -> None:
     ledger = busy(tmp_path)
-    again = book(tmp_path, budget=5.0)
+    again = book(tmp_path, 5.0)
 
     assert again.epsilon() == ledger.epsilon() == epsilon([CHEAP, CHEAP], DELTA)
     assert again.head() == ledger.head() == ledger.entries()[-1].hash
-    assert again.entries() == ledger.entries()
+    assert again.entries() == ledger.entries() == again.chain().entries
 
 
-def test_another_budget_is_recorded_and_resets_nothing(tmp_path: Path) -> None:
-    train(book(tmp_path, budget=1.0), 1, CHEAP)
-    spent = book(tmp_path, budget=1.0).epsilon()
+def test_another_policy_is_an_entry_and_resets_nothing(tmp_path: Path) -> None:
+    train(book(tmp_path, 1.0), 1)
+    spent = book(tmp_path, 1.0).epsilon()
 
-    lower = book(tmp_path, budget=spent)
+    lower = book(tmp_path, spent)
     with pytest.raises(BudgetSpent):
-        train(lower, 2, CHEAP)
-    train(book(tmp_path, budget=1.0), 2, CHEAP)
+        train(lower, 2)
+    train(book(tmp_path, 1.0), 2)
+    book(tmp_path, limits=limits(1.0, policy="cd" * 32))
+    book(tmp_path, limits=limits(1.0, policy="cd" * 32))
 
     assert states(lower) == [
-        *("opened", "planned", "budget", "refused", "budget", "planned")
+        *("opened", "planned", "policy", "refused", "policy", "planned", "policy")
     ]
+    assert lower.epsilon() == epsilon([CHEAP] * 2, DELTA) > spent
+    assert lower.chain().limits == limits(1.0, policy="cd" * 32)
 
 
-@pytest.mark.parametrize(("budget", "delta"), [(0, 1e-5), (math.nan, 1e-5), (1, 0)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"limits": limits(0.0)},
+        {"limits": limits(math.nan)},
+        {"limits": limits(max_clip=math.inf)},
+        {"limits": limits(min_sigma_training=0.0)},
+        {"delta": 0.0},
+        {"delta": 1.0},
+        {"delta": math.nan},
+    ],
+    ids=str,
+)
 def test_a_ledger_without_a_promise_is_not_made(
-    tmp_path: Path, budget: float, delta: float
+    tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    with pytest.raises(ConfigError, match="must be above 0"):
-        book(tmp_path, budget, delta=delta)
+    with pytest.raises(ConfigError, match="must be"):
+        book(tmp_path, **changes)
 
-    assert list(tmp_path.iterdir()) == []
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"site": "south"}, "site is 'north', not 'south'"),
+        ({"delta": 1e-6}, "delta is 1e-05, not 1e-06"),
+        ({"key": OTHER_KEY}, "key is '3b6a27.*', not '8a88e3"),
+    ],
+)
+def test_a_ledger_serves_one_site_one_delta_and_one_key(
+    tmp_path: Path, changes: dict[str, Any], fault: str
+) -> None:
+    ledger = busy(tmp_path)
+
+    with pytest.raises(LedgerBroken, match=f"ledger entry 0: {fault}"):
+        book(tmp_path, **changes)
+
+    assert len(ledger.entries()) == 6
+
+
+@pytest.mark.parametrize(
+    ("call", "fault"),
+    [
+        (
+            lambda ledger: train(ledger, 1, GaussianEvent(q=0.6, sigma=2.0, steps=1)),
+            r"training q=0\.6 is over 0\.5",
+        ),
+        (
+            lambda ledger: train(ledger, 1, GaussianEvent(q=0.5, sigma=1.9, steps=1)),
+            r"training sigma=1\.9 is under 2\.0",
+        ),
+        (
+            lambda ledger: train(ledger, 1, GaussianEvent(q=0.5, sigma=2.0, steps=11)),
+            "training steps=11 is over 10",
+        ),
+        (
+            lambda ledger: train(
+                ledger, 1, GaussianEvent(q=0.5, sigma=2.0, steps=1), clip=2.1
+            ),
+            r"training clip=2\.1 is over 2\.0",
+        ),
+        (
+            lambda ledger: train(
+                ledger, 1, GaussianEvent(q=0.5, sigma=1.9, steps=1), what="metrics"
+            ),
+            r"metrics sigma=1\.9 is under 2\.0",
+        ),
+        (lambda ledger: train(ledger, 1, what="hours"), "'hours' is not one of"),
+    ],
+)
+def test_a_charge_outside_the_recorded_policy_is_not_written(
+    tmp_path: Path, call: Callable[[Ledger], int], fault: str
+) -> None:
+    least = {"min_sigma_training": 2.0, "min_sigma_metrics": 2.0}
+    ledger = book(tmp_path, limits=limits(100.0, max_q=0.5, max_steps=10, **least))
+
+    with pytest.raises(LedgerBroken, match=f"^ledger entry 1: .*{fault}"):
+        call(ledger)
+
+    assert states(ledger) == ["opened"]
+    assert ledger.epsilon() == 0
 
 
 def test_a_site_that_promised_never_runs_without_noise(tmp_path: Path) -> None:
-    ledger = book(tmp_path, budget=1e300)
+    ledger = book(tmp_path, 1e300)
 
     with pytest.raises(BudgetSpent, match="bring it to inf"):
         unprotected(ledger, 1)
@@ -239,148 +300,261 @@ def test_a_site_that_promised_never_runs_without_noise(tmp_path: Path) -> None:
 
 
 def test_a_run_without_noise_is_infinite_for_ever(tmp_path: Path) -> None:
-    ledger = book(tmp_path, budget=math.inf)
+    ledger = book(tmp_path, math.inf)
     unprotected(ledger, 1)
-    train(ledger, 2, CHEAP)
+    train(ledger, 2)
     assert ledger.epsilon() == math.inf
 
     with pytest.raises(BudgetSpent):
-        train(book(tmp_path, budget=1e300), 3, CHEAP)
+        train(book(tmp_path, 1e300), 3)
 
     assert ledger.epsilon() == ledger.epsilon("replace_one") == math.inf
     assert ledger.events() == [CHEAP]
 
 
-def test_a_round_asked_for_again_is_found(tmp_path: Path) -> None:
+def test_what_was_sealed_last_for_a_round_is_found(tmp_path: Path) -> None:
     ledger = book(tmp_path)
-    first, second = train(ledger, 1, CHEAP), train(ledger, 1, CHEAP)
-    seal(ledger, second, 1)
-    plan, sealed = ledger.planned_for("r", 1, "training"), ledger.sealed_for("r", 1)
+    first, second = train(ledger, 1), train(ledger, 1)
+    seal(ledger, second)
+    release = train(ledger, 1, what="popularity")
+    seal(ledger, first)
+    sealed = ledger.sealed_for("r", 1, "training")
 
     assert first < second
-    assert plan is not None
-    assert plan.n == second
     assert sealed is not None
-    assert sealed.body["planned"] == second
-    assert ledger.planned_for("r", 1, "popularity") is None
-    assert ledger.planned_for("r", 2, "training") is None
-    assert ledger.sealed_for("q", 1) is None
+    assert sealed.body["planned"] == first
+    assert ledger.sealed_for("r", 1, "popularity") is None
+    assert ledger.sealed_for("r", 2, "training") is None
+    assert ledger.sealed_for("q", 1, "training") is None
+    assert seal(ledger, release) == ledger.sealed_for("r", 1, "popularity")
 
 
-@pytest.mark.parametrize(("planned", "number"), [(1, 1), (2, 2), (0, 2), (9, 2)])
-def test_one_charge_pays_for_one_release_of_its_own_round(
-    tmp_path: Path, planned: int, number: int
+@pytest.mark.parametrize(
+    ("planned", "fault"),
+    [
+        (1, "entry 4: 1 is not an unsealed plan"),  # sealed already
+        (0, "entry 4: 0 is not an unsealed plan"),
+        (3, "entry 4: 3 is not an unsealed plan"),  # a refusal
+        (9, "entry 9: not there"),
+        (-1, "entry -1: not there"),
+    ],
+)
+def test_one_charge_pays_for_one_release(
+    tmp_path: Path, planned: int, fault: str
 ) -> None:
     ledger = book(tmp_path)
-    seal(ledger, train(ledger, 1, CHEAP), 1)
+    seal(ledger, train(ledger, 1))
     ledger.refused("r", 2, "PolicyRefused")
 
-    with pytest.raises(LedgerBroken, match=f"{planned} is not an unsealed plan"):
-        seal(ledger, planned, number)
+    with pytest.raises(LedgerBroken, match=fault):
+        seal(ledger, planned)
 
     assert states(ledger) == ["opened", "planned", "sealed", "refused"]
 
 
-def test_a_plan_of_an_unknown_purpose_is_not_written(tmp_path: Path) -> None:
-    ledger = book(tmp_path)
-
-    with pytest.raises(LedgerBroken, match="'metrics' is not one of"):
-        train(ledger, 1, CHEAP, "metrics")
-
-    assert states(ledger) == ["opened"]
+EVENTS = [
+    GaussianEvent(q=1.0, sigma=sigma, steps=steps)
+    for sigma, steps in ((8.0, 1), (8.0, 4), (30.0, 20))
+]
+BUDGETS = (0.5, 1.0, 2.0, math.inf)
 
 
-@settings(max_examples=6, deadline=None)
+@dataclass
+class Told:
+    """What a site was asked and answered, kept apart from its ledger."""
+
+    folder: Path
+    budget: float = 1.0
+    charged: list[GaussianEvent] = field(default_factory=list)
+    exposed: bool = False
+    unsealed: list[int] = field(default_factory=list)
+    before: list[Entry] = field(default_factory=list)
+
+    @property
+    def ledger(self) -> Ledger:
+        return book(self.folder, self.budget)
+
+    def exact(self, *extra: GaussianEvent) -> float:
+        """Epsilon by the closed form for q = 1, which the ledger may not go below."""
+        squares = sum(e.steps / e.sigma**2 for e in [*self.charged, *extra])
+        if self.exposed:
+            return math.inf
+        return gaussian_epsilon(math.sqrt(squares), DELTA) if squares else 0.0
+
+    def plan(self, choice: int) -> None:
+        wanted = EVENTS[choice % len(EVENTS)]
+        try:
+            self.unsealed.append(train(self.ledger, 1, wanted))
+        except BudgetSpent:
+            assert self.exact(wanted) > self.budget - 0.01  # PLD rounds up
+        else:
+            assert self.exact(wanted) <= self.budget
+            self.charged.append(wanted)
+
+    def expose(self, _choice: int) -> None:
+        try:
+            self.unsealed.append(unprotected(self.ledger, 1))
+        except BudgetSpent:
+            assert self.budget < math.inf
+        else:
+            assert self.budget == math.inf
+            self.exposed = True
+
+    def seal(self, choice: int) -> None:
+        if self.unsealed:
+            seal(self.ledger, self.unsealed.pop(choice % len(self.unsealed)))
+
+    def seal_again(self, choice: int) -> None:
+        sealed = [e.body["planned"] for e in self.before if e.state == "sealed"]
+        for planned in sealed[choice % 3 :][:1]:
+            with pytest.raises(LedgerBroken, match="not an unsealed plan"):
+                seal(self.ledger, planned)
+
+    def refuse(self, choice: int) -> None:
+        self.ledger.refused("r", choice, "PolicyRefused")
+
+    def change_policy(self, choice: int) -> None:
+        self.budget = BUDGETS[choice % len(BUDGETS)]
+
+    def check(self) -> None:
+        chain = self.ledger.chain()
+        assert chain.entries[: len(self.before)] == self.before
+        assert chain.events == self.charged
+        assert chain.exposed == self.exposed
+        assert self.exact() <= chain.epsilon("add_remove")
+        self.before = chain.entries
+
+
+CALLS = (
+    *(Told.plan, Told.plan, Told.plan, Told.expose),
+    *(Told.seal, Told.seal_again, Told.refuse, Told.change_policy),
+)
+
+
+@settings(max_examples=12, deadline=None)
 @given(
-    plans=st.lists(
-        st.builds(
-            lambda kind, steps: GaussianEvent(q=kind[0], sigma=kind[1], steps=steps),
-            st.sampled_from([(1.0, 8.0), (1.0, 30.0)]),
-            st.sampled_from([1, 20, 60]),
-        ),
-        min_size=2,
-        max_size=5,
+    calls=st.lists(
+        st.tuples(st.sampled_from(CALLS), st.integers(0, 11)), min_size=3, max_size=12
     )
 )
-def test_no_sequence_of_plans_brings_a_ledger_above_its_budget(
-    tmp_path_factory: pytest.TempPathFactory, plans: list[GaussianEvent]
+def test_no_sequence_of_calls_passes_a_budget_or_loses_an_entry(
+    tmp_path_factory: pytest.TempPathFactory,
+    calls: list[tuple[Callable[[Told, int], None], int]],
 ) -> None:
-    ledger = book(tmp_path_factory.mktemp("site"), budget=1.0)
-    allowed: list[GaussianEvent] = []
-    for number, event in enumerate(plans, start=1):
-        try:
-            train(ledger, number, event)
-        except BudgetSpent:
-            assert epsilon([*allowed, event], DELTA) > 1.0
-        else:
-            allowed.append(event)
+    site = Told(tmp_path_factory.mktemp("site"))
+    for call, choice in calls:
+        call(site, choice)
+        site.check()
 
-    assert ledger.events() == allowed
-    assert ledger.epsilon() == epsilon(allowed, DELTA) <= 1.0
+    site.ledger.export(site.folder / "lines")
+    lines = (site.folder / "lines").read_text("utf-8").splitlines()
+    assert verify_lines(lines).entries == site.before
+    assert read_ledger(site.folder / "ledger.sqlite").entries == site.before
 
 
 def test_two_processes_cannot_both_spend_the_last_of_a_budget(tmp_path: Path) -> None:
     limit = epsilon([CHEAP] * 2, DELTA)
     ledger = book(tmp_path, limit)
-    train(ledger, 1, CHEAP)
+    train(ledger, 1)
     code = (
-        "ledger = Ledger.open(path, **site)\n"
-        f"event = {CHEAP}\n"
+        f"ledger = book(folder, {limit})\n"
         "print('ready', flush=True); input()\n"
-        "try: print(ledger.plan(event=event, clip=1.0, **where))\n"
+        "try: print(train(ledger, 2))\n"
         "except BudgetSpent: print('spent')\n"
     )
-    racers = [child(tmp_path, limit, code) for _ in range(2)]
-    for racer in racers:
-        assert racer.stdout is not None
-        assert racer.stdout.readline() == "ready\n"
+    with child(tmp_path, code) as one, child(tmp_path, code) as two:
+        assert [told(one), told(two)] == ["ready", "ready"]
+        for racer in (one, two):
+            assert racer.stdin is not None
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
 
-    answers = [racer.communicate("go\n", timeout=60)[0].strip() for racer in racers]
+        answers = {told(one), told(two)}
 
-    assert sorted(answers) == ["2", "spent"]
+    assert answers == {"2", "spent"}
     assert ledger.events() == [CHEAP] * 2
 
 
-def test_while_one_plans_no_other_can(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shared.ledger.BUSY_S", 0)
-    other = book(tmp_path)
-
-    def meanwhile() -> str:
-        with pytest.raises(LedgerBroken, match="database is locked"):
-            train(other, 1, CHEAP)
-        return "while planning"
-
-    assert train(book(tmp_path, now=meanwhile), 1, CHEAP) == 1
-    assert other.events() == [CHEAP]
-
-
-def test_a_ledger_made_meanwhile_is_kept(tmp_path: Path) -> None:
-    def meanwhile() -> str:
-        train(book(tmp_path), 1, CHEAP)
-        return "while making"
-
-    late = book(tmp_path, now=meanwhile)
-
-    assert late.events() == [CHEAP]
-    assert [path.name for path in tmp_path.iterdir()] == ["ledger.sqlite"]
-
-
 def test_two_processes_make_one_ledger(tmp_path: Path) -> None:
-    code = "print(Ledger.open(path, **site).head())"
-    racers = [child(tmp_path, 3.0, code) for _ in range(2)]
-    heads = {racer.communicate(timeout=60)[0].strip() for racer in racers}
+    code = "print(book(folder).head())"
+    with child(tmp_path, code) as one, child(tmp_path, code) as two:
+        heads = {told(one), told(two)}
 
     assert heads == {book(tmp_path).head()}
     assert states(book(tmp_path)) == ["opened"]
 
 
+def test_a_ledger_made_meanwhile_is_kept(tmp_path: Path) -> None:
+    def meanwhile() -> str:
+        train(book(tmp_path), 1)
+        return NEW_YEAR
+
+    late = book(tmp_path, now=meanwhile)
+
+    assert late.events() == [CHEAP]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["ledger.sqlite", "ledger.witness"]
+
+
+ALONE = (
+    "ledger = book(folder)\n"
+    "print('ready', flush=True); input()\n"
+    "try:\n"
+    "    with ledger.alone(): print('in', flush=True); input()\n"
+    "except LedgerBusy as refusal: print(refusal, flush=True)\n"
+)
+
+
+def test_of_two_processes_at_once_exactly_one_gets_in(tmp_path: Path) -> None:
+    with child(tmp_path, ALONE) as one, child(tmp_path, ALONE) as two:
+        assert [told(one), told(two)] == ["ready", "ready"]
+        for racer in (one, two):
+            assert racer.stdin is not None
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+
+        answers = sorted([told(one), told(two)])
+        for racer in (one, two):
+            racer.kill()
+
+    assert answers[0] == "in"
+    assert "another process of site 'north' is in a round; wait for it" in answers[1]
+
+
+def test_a_killed_process_leaves_no_lock_behind(tmp_path: Path) -> None:
+    ledger = book(tmp_path)
+    with child(tmp_path, ALONE) as killed:
+        killed.stdin.write("go\n")  # type: ignore[union-attr]  # it is a pipe
+        killed.stdin.flush()  # type: ignore[union-attr]
+        assert [told(killed), told(killed)] == ["ready", "in"]
+        with pytest.raises(LedgerBusy), ledger.alone():
+            pass
+
+        killed.kill()
+        assert killed.wait(60) == -signal.SIGKILL
+
+    with ledger.alone():
+        assert train(ledger, 1) == 1
+
+
+def test_a_process_is_alone_until_it_is_done_whatever_happens(tmp_path: Path) -> None:
+    ledger, other = book(tmp_path), book(tmp_path)
+    with ledger.alone():
+        for _ in range(2):
+            with pytest.raises(LedgerBusy), other.alone():
+                pass
+    with pytest.raises(BudgetSpent), ledger.alone():
+        unprotected(ledger, 1)
+
+    with other.alone():
+        assert train(other, 2) == 2
+
+
 @pytest.mark.parametrize(
     ("code", "spent"),
     [
-        ("Ledger.open(path, now=kill, **site).plan_unprotected(**where)", 0.0),
-        ("Ledger.open(path, **site).plan_unprotected(**where); kill()", math.inf),
+        ("unprotected(book(folder, inf, now=kill), 1)", 0.0),
+        ("unprotected(book(folder, inf), 1); kill()", math.inf),
     ],
     ids=["before the commit", "before the seal"],
 )
@@ -388,251 +562,12 @@ def test_a_killed_process_stays_charged_from_the_commit_on(
     tmp_path: Path, code: str, spent: float
 ) -> None:
     book(tmp_path, math.inf)
-    killed = child(tmp_path, math.inf, code)
-    killed.communicate(timeout=60)
+    kill = "kill = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
+    with child(tmp_path, kill + code) as killed:
+        assert killed.wait(60) == -signal.SIGKILL
 
     ledger = book(tmp_path, math.inf)
 
-    assert killed.returncode == -signal.SIGKILL
     assert ledger.epsilon() == spent
-    assert ledger.sealed_for("r", 1) is None
+    assert ledger.sealed_for("r", 1, "training") is None
     assert unprotected(ledger, 1) == (2 if spent else 1)
-
-
-@pytest.mark.parametrize(
-    ("statement", "reason"),
-    [
-        ("UPDATE entry SET line = '{}' WHERE n = 1", "never changed"),
-        ("UPDATE entry SET n = 9 WHERE n = 1", "never changed"),
-        ("DELETE FROM entry WHERE n = 5", "never deleted"),
-        ("INSERT OR REPLACE INTO entry VALUES (5, '{}', '')", "only added at the end"),
-        ("INSERT INTO entry VALUES (-1, '{}', '')", "only added at the end"),
-        ("INSERT INTO entry VALUES (7, '{}', '')", "only added at the end"),
-    ],
-)
-def test_sqlite_itself_keeps_every_entry(
-    tmp_path: Path, statement: str, reason: str
-) -> None:
-    before = busy(tmp_path).entries()
-
-    with (
-        closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db,
-        pytest.raises(sqlite3.IntegrityError, match=reason),
-    ):
-        db.execute(statement)
-
-    assert book(tmp_path, budget=5.0).entries() == before
-
-
-def test_the_file_is_durable_at_every_commit(tmp_path: Path) -> None:
-    ledger = busy(tmp_path)
-
-    with ledger._connected() as db:
-        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert db.execute("PRAGMA synchronous").fetchone() == (2,)
-
-
-@pytest.mark.parametrize(
-    ("statement", "fault"),
-    [
-        (
-            "UPDATE entry SET line = replace(line, '20.0', '90.0') WHERE n = 1",
-            "1: its h",
-        ),
-        ("UPDATE entry SET line = CAST(X'FF' AS TEXT) WHERE n = 4", "4: its hash"),
-        ("UPDATE entry SET hash = '' WHERE n = 5", "5: its hash"),
-        ("DELETE FROM entry WHERE n = 3", "3: missing; the next is 4"),
-        ("DELETE FROM entry WHERE n = 0", "0: missing; the next is 1"),
-        ("UPDATE entry SET n = -n", "0: missing; the next is -5"),
-        ("DELETE FROM entry", "no entry"),
-        ("DROP TABLE entry", "no such table"),
-    ],
-)
-def test_a_changed_file_is_refused_by_the_number_of_its_entry(
-    tmp_path: Path, statement: str, fault: str
-) -> None:
-    ledger = busy(tmp_path)
-    meddle(tmp_path, statement)
-    calls: list[Callable[[], object]] = [
-        lambda: book(tmp_path),
-        lambda: train(ledger, 3, CHEAP),
-        lambda: ledger.refused("r", 3, "PolicyRefused"),
-        ledger.epsilon,
-    ]
-
-    for call in calls:
-        with pytest.raises(LedgerBroken, match=fault):
-            call()
-
-
-@pytest.mark.parametrize(
-    ("n", "changes", "fault"),
-    [
-        (0, {"state": "budget"}, "unknown or missing: delta, format"),
-        (0, {"format": 2}, "format, unit and relation are"),
-        (0, {"relation": "replace_one"}, "format, unit and relation are"),
-        (0, {"delta": 0.0}, "delta 0.0 is not"),
-        (0, {"budget": -1}, "budget -1.0 is not above 0"),
-        (1, {"n": 2}, "out of sequence: it says 2"),
-        (1, {"n": True}, "wrong type: n"),
-        (1, {"prev": GENESIS}, "prev is not the hash"),
-        (1, {"state": "released"}, "unknown state 'released'"),
-        (1, {"state": []}, "unknown state"),
-        (1, {"state": ...}, "unknown state 'None'"),
-        (1, {"clip": ...}, "unknown or missing: clip"),
-        (1, {"batch": 32}, "unknown or missing: batch"),
-        (1, {"q": -0.1}, "q=-0.1 is not"),
-        (1, {"q": 1.1}, "q=1.1 is not"),
-        (1, {"sigma": 0.0}, "sigma=0.0 is not"),
-        (1, {"sigma": None}, "sigma=None is not"),
-        (1, {"sigma": math.nan}, "Out of range float"),
-        (1, {"sigma": math.inf}, "Out of range float"),
-        (1, {"steps": 0}, "steps=0 is not"),
-        (1, {"steps": 1.5}, "steps=1.5 is not"),
-        (1, {"steps": True}, "wrong type: steps"),
-        (1, {"steps": "10"}, "wrong type: steps"),
-        (1, {"clip": 0}, "clip 0 is not"),
-        (1, {"clip": None}, "clip None is not"),
-        (1, {"what": "metrics"}, "'metrics' is not one of"),
-        (1, {"mechanism": "laplace"}, "unknown mechanism 'laplace'"),
-        (1, {"mechanism": "none"}, "noise it has not"),
-        (
-            1,
-            {
-                "mechanism": "none",
-                "q": None,
-                "sigma": None,
-                "steps": None,
-                "clip": None,
-            },
-            "without noise under a finite budget",
-        ),
-        (2, {"planned": 0}, "0 is not an unsealed plan"),
-        (2, {"round": 2}, "1 is not an unsealed plan of its round"),
-        (2, {"tensors": "a"}, "wrong type: tensors"),
-        (4, {"budget": math.nan}, "Out of range float"),
-    ],
-)
-def test_an_entry_that_breaks_a_rule_is_refused_though_its_hashes_fit(
-    exported: list[str], n: int, changes: dict[str, Any], fault: str
-) -> None:
-    chain = Chain()
-    for line in exported[:n]:
-        chain.add(line)
-
-    with pytest.raises(LedgerBroken, match=f"^ledger entry {n}: .*{fault}"):
-        chain.add(forged(exported[n], changes))
-
-
-@pytest.mark.parametrize(
-    "line",
-    ["", "{", "[]", "7", "null", "{} ", '{"n":0,"n":0}', "[" * 100_000, "9" * 9999],
-)
-def test_a_line_that_is_no_canonical_object_is_refused(line: str) -> None:
-    with pytest.raises(LedgerBroken, match=r"^ledger entry 0: "):
-        Chain().add(line)
-
-
-@pytest.mark.parametrize(
-    ("changes", "fault"),
-    [
-        ({"site": "south"}, "site is 'north', not 'south'"),
-        ({"delta": 1e-6}, "delta is"),
-    ],
-)
-def test_a_ledger_serves_one_site_and_one_delta(
-    tmp_path: Path, changes: dict[str, Any], fault: str
-) -> None:
-    busy(tmp_path)
-
-    with pytest.raises(LedgerBroken, match=f"ledger entry 0: {fault}"):
-        book(tmp_path, **changes)
-
-
-@pytest.mark.parametrize("keep", [0, 1, 100, 4096, 5000, -1])
-def test_an_empty_or_torn_file_is_refused(tmp_path: Path, keep: int) -> None:
-    busy(tmp_path)
-    path = tmp_path / "ledger.sqlite"
-    path.write_bytes(path.read_bytes()[:keep])
-
-    with pytest.raises(LedgerBroken, match=f"{path}|its hash does not match"):
-        book(tmp_path)
-
-
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LedgerBroken, match="nothing was charged"):
-        book(tmp_path / "absent")
-
-
-def test_a_ledger_that_vanished_is_not_made_anew_by_a_plan(tmp_path: Path) -> None:
-    ledger = busy(tmp_path)
-    ledger.path.unlink()
-
-    with pytest.raises(LedgerBroken, match="unable to open"):
-        train(ledger, 3, CHEAP)
-
-    assert not ledger.path.exists()
-
-
-@pytest.mark.parametrize("when", ["made", "added to"])
-def test_a_full_disk_is_refused_and_nothing_is_charged(
-    tmp_path: Path, when: str
-) -> None:
-    if when == "added to":
-        book(tmp_path, math.inf)
-    code = (
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
-        "try: print(Ledger.open(path, **site).plan_unprotected(**where))\n"
-        "except LedgerBroken as error: print('nothing was charged' in str(error))\n"
-    )
-
-    answer = child(tmp_path, math.inf, code).communicate(timeout=60)[0].strip()
-
-    assert answer == "True"
-    assert book(tmp_path, math.inf).epsilon() == 0
-
-
-def test_an_export_is_verified_without_the_ledger(tmp_path: Path) -> None:
-    ledger = busy(tmp_path)
-    ledger.export(tmp_path / "ledger.jsonl")
-
-    with (tmp_path / "ledger.jsonl").open(encoding="utf-8") as lines:
-        chain = verify_lines(lines)
-
-    assert chain.entries == ledger.entries()
-    assert chain.head == ledger.head()
-    assert chain.epsilon("add_remove") == ledger.epsilon()
-
-
-@settings(max_examples=200)
-@given(data=st.data(), byte=st.characters(max_codepoint=255))
-def test_any_one_byte_changed_in_any_line_is_refused(
-    exported: list[str], data: st.DataObject, byte: str
-) -> None:
-    n = data.draw(st.integers(0, len(exported) - 1))
-    at = data.draw(st.integers(0, len(exported[n]) - 1))
-    line = exported[n]
-    changed = [*exported]
-    changed[n] = line[:at] + (byte if byte != line[at] else "#") + line[at + 1 :]
-
-    with pytest.raises(LedgerBroken):
-        verify_lines(changed)
-
-
-@pytest.mark.parametrize("n", range(7))
-def test_a_line_removed_doubled_or_moved_is_refused(
-    exported: list[str], n: int
-) -> None:
-    removed = exported[:n] + exported[n + 1 :]
-    doubled = exported[: n + 1] + exported[n:]
-    moved = [*removed, exported[n]] if n < 6 else [exported[n], *removed]
-
-    for lines in (removed, doubled, moved):
-        with pytest.raises(LedgerBroken, match="ledger e"):
-            verify_lines(lines)
-
-
-def test_no_lines_are_no_ledger() -> None:
-    with pytest.raises(LedgerBroken, match="ledger export"):
-        verify_lines([])

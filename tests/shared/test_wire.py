@@ -1,32 +1,49 @@
 """What is opened is exactly what was packed."""
 
-import hashlib
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
 from flwr.app import Array as SentArray
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.adapter import digest
-from shared.errors import ConfigError, EgressRefused, ModelError, RoundError
+from shared.errors import (
+    ConfigError,
+    EgressRefused,
+    LedgerBroken,
+    ModelError,
+    RoundError,
+)
+from shared.protocol import MOST_VALUES
+from shared.sealing import update_bytes
 from shared.wire import (
     open_plan,
     open_refusal,
-    open_update,
+    open_reply,
     pack_plan,
     pack_refusal,
-    pack_update,
-    sealed_bytes,
+    pack_reply,
     size,
-    update_from_bytes,
+    with_witness,
 )
-from tests.standin import SHAPE, B, a_plan, an_update, tensor
+from tests.standin import (
+    SHAPE,
+    B,
+    a_metric,
+    a_plan,
+    a_reply,
+    a_witness,
+    an_update,
+    packed,
+    tensor,
+)
 
 
 def sent(value: float = 1.0) -> SentArray:
@@ -34,23 +51,37 @@ def sent(value: float = 1.0) -> SentArray:
 
 
 def test_a_plan_arrives_as_it_was_sent() -> None:
-    plan, adapter = open_plan(pack_plan(a_plan(), {B: tensor(2)}))
+    plan, adapter, seen = open_plan(pack_plan(a_plan(), {B: tensor(2)}))
 
     assert plan == a_plan()
     assert plan.digest() == a_plan().digest()
     assert digest(adapter) == digest({B: tensor(2)})
+    assert seen is None
 
 
-def test_an_update_arrives_as_it_was_sent() -> None:
+def test_a_site_is_told_what_was_seen_of_its_ledger() -> None:
+    content = pack_plan(a_plan(), {B: tensor(2)})
+
+    told = with_witness(content, a_witness("a", 7))
+
+    assert open_plan(told)[2] == a_witness("a", 7)
+    assert open_plan(content)[2] is None  # all sites share the rest
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_reply_arrives_as_it_was_sent(*, measured: bool) -> None:
     update = an_update(a_plan())
+    reply = a_reply(update, a_metric(update) if measured else None)
 
-    opened = open_update(pack_update(update))
+    opened = open_reply(pack_reply(reply))
 
-    assert sealed_bytes(opened) == sealed_bytes(update)
+    assert update_bytes(opened.update) == update_bytes(update)
+    assert opened.metric == reply.metric
+    assert opened.witness == reply.witness
 
 
 def test_an_opened_array_can_be_written_to() -> None:
-    delta = open_update(pack_update(an_update(a_plan()))).delta
+    delta = open_reply(packed(an_update(a_plan()))).update.delta
 
     assert delta[B].flags.writeable
 
@@ -59,30 +90,15 @@ def test_an_opened_array_can_be_written_to() -> None:
     values=st.lists(st.floats(width=32, allow_nan=False), min_size=6, max_size=6),
     site=st.text(max_size=5),
 )
-def test_any_update_survives_the_wire_and_the_disk(
-    values: list[float], site: str
-) -> None:
+def test_any_update_survives_the_wire(values: list[float], site: str) -> None:
     flat = np.array(values, np.float32)
     delta = {B: flat.reshape(SHAPE), "b": flat}
     update = replace(an_update(a_plan(), site), delta=delta)
 
-    opened = open_update(pack_update(update))
-    read = update_from_bytes(sealed_bytes(opened))
+    opened = open_reply(packed(update)).update
 
-    assert (read.site, digest(read.delta)) == (site, digest(delta))
-    assert sealed_bytes(read) == sealed_bytes(update)
-
-
-def test_equal_updates_have_equal_bytes_whatever_their_order_in_memory() -> None:
-    update = an_update(a_plan())
-    more = {"z": tensor(1), **update.delta, "a": tensor(2)}
-    other = {name: np.asfortranarray(more[name]) for name in sorted(more)}
-
-    first = sealed_bytes(replace(update, delta=more))
-    second = sealed_bytes(replace(update, delta=other))
-
-    assert first == second
-    assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()
+    assert (opened.site, digest(opened.delta)) == (site, digest(delta))
+    assert update_bytes(opened) == update_bytes(update)
 
 
 def unknown_record(content: RecordDict) -> None:
@@ -159,9 +175,48 @@ def no_bytes(content: RecordDict) -> None:
     )
 
 
+def second_update(content: RecordDict) -> None:
+    content["update-2"] = content["update"]
+
+
+def metric_of_another_kind(content: RecordDict) -> None:
+    content["metric"] = MetricRecord({"value": 0.5})
+
+
+def metric_with_a_count(content: RecordDict) -> None:
+    content.config_records["metric"]["users"] = 17
+
+
+def metric_without_a_name(content: RecordDict) -> None:
+    del content.config_records["metric"]["name"]
+
+
+def whole_metric(content: RecordDict) -> None:
+    content.config_records["metric"]["value"] = 1
+
+
+def no_number(content: RecordDict) -> None:
+    content.config_records["metric"]["value"] = float("nan")
+
+
+def told_by_its_name(content: RecordDict) -> None:
+    content.config_records["metric"]["name"] = "user 17 was here"
+
+
+def no_witness(content: RecordDict) -> None:
+    del content["witness"]
+
+
+def witness_of_another_kind(content: RecordDict) -> None:
+    content["witness"] = MetricRecord({"entries": 1})
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
+        *(second_update, metric_of_another_kind, metric_with_a_count, whole_metric),
+        *(metric_without_a_name, no_number, told_by_its_name),
+        *(no_witness, witness_of_another_kind),
         unknown_record,
         no_delta,
         wrong_kind,
@@ -179,35 +234,174 @@ def no_bytes(content: RecordDict) -> None:
         no_bytes,
     ],
 )
-def test_anything_but_an_update_is_refused(spoil: Callable[[RecordDict], None]) -> None:
-    content = pack_update(an_update(a_plan()))
+def test_anything_but_a_reply_is_refused(spoil: Callable[[RecordDict], None]) -> None:
+    update = an_update(a_plan())
+    content = pack_reply(a_reply(update, a_metric(update)))
+    open_reply(content)
     spoil(content)
 
     with pytest.raises(RoundError):
-        open_update(content)
+        open_reply(content)
+
+
+NO_WITNESS: dict[str, Mapping[str, Any]] = {
+    "another site": {"site": "b"},
+    "another length": {"entries": 3},
+    "another head": {"head": "0" * 64},
+    "another key": {"key": a_witness("b").key},
+    "no signature": {"signature": ""},
+    "a head that is no hash": {"head": "../../up"},
+    "a length that is no number": {"entries": "2"},
+    "a length that is true": {"entries": True},
+    "one field more": {"users": 17},
+}
+
+
+@pytest.mark.parametrize("changes", NO_WITNESS.values(), ids=NO_WITNESS)
+def test_a_witness_that_is_not_signed_as_it_stands_is_refused_at_both_ends(
+    changes: Mapping[str, Any],
+) -> None:
+    up = packed(an_update(a_plan()))
+    down = with_witness(pack_plan(a_plan(), {B: tensor(0)}), a_witness("a", 2))
+    for content in (up, down):
+        content.config_records["witness"].update(changes)
+
+    with pytest.raises(LedgerBroken):
+        open_reply(up)
+    with pytest.raises(LedgerBroken):
+        open_plan(down)
 
 
 def test_only_float32_may_travel() -> None:
     delta = {B: np.zeros(SHAPE)}
 
     with pytest.raises(EgressRefused, match=f"{B}: float64"):
-        pack_update(replace(an_update(a_plan()), delta=delta))  # type: ignore[arg-type]
+        packed(replace(an_update(a_plan()), delta=delta))  # type: ignore[arg-type]
 
 
-def test_an_instruction_with_another_record_is_refused() -> None:
-    content = pack_plan(a_plan(), {B: tensor(0)})
-    content["code"] = ConfigRecord({"run": "this"})
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"code": ConfigRecord({"run": "this"})},
+        {"metric": ConfigRecord({"value": 1.0})},  # of replies alone
+        {"plan": MetricRecord({"q": 1.0})},
+        {"witness": ArrayRecord({B: sent()})},
+        {"plan": ConfigRecord({"json": a_plan().to_json(), "code": "this"})},
+        {"plan": ConfigRecord({"json": 1})},
+    ],
+)
+def test_an_instruction_of_other_records_is_refused(more: dict[str, Any]) -> None:
+    content = RecordDict({**pack_plan(a_plan(), {B: tensor(0)}), **more})
 
-    with pytest.raises(RoundError, match="exactly 'plan' and 'adapter'"):
+    with pytest.raises(RoundError, match="exactly"):
         open_plan(content)
 
 
-def test_an_instruction_with_an_unreadable_plan_is_refused() -> None:
+def opened(line: str) -> None:
+    """What a site makes of an instruction with this plan."""
     content = pack_plan(a_plan(), {B: tensor(0)})
-    content["plan"] = ConfigRecord({"json": "{}"})
+    content["plan"] = ConfigRecord({"json": line})
+    open_plan(content)
+
+
+@pytest.mark.parametrize("line", ["", "{}", "[]", "7", "null", "{", "[" * 100_000])
+def test_an_instruction_with_an_unreadable_plan_is_refused(line: str) -> None:
+    with pytest.raises(ConfigError):
+        opened(line)
+
+
+PLAN = json.loads(a_plan().to_json())
+SCALARS = [
+    (),
+    *((key,) for key in ("run", "number")),
+    *((part, key) for part in ("spec", "mechanism", "recipe") for key in PLAN[part]),
+]
+WRONG = [None, [], {}, [1], "", "../up", -1, -0.5, "x" * 300, math.nan, math.inf]
+
+
+def changed(path: tuple[str, ...], value: object) -> str:
+    """The line of a plan with one value of its own; without a path, of one key more."""
+    made = json.loads(a_plan().to_json())
+    *parents, key = path or ("more",)
+    place = made
+    for name in parents:
+        place = place[name]
+    place[key] = value
+    return json.dumps(made, sort_keys=True, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    "value", [*WRONG, 1e300, 10**400], ids=lambda value: f"{value!r:.9}"
+)
+def test_no_value_that_is_far_out_or_of_another_type_is_read(value: object) -> None:
+    """Save the encoder's digest, a text that each site compares with its own."""
+    for path in SCALARS:
+        if path != ("spec", "base") or not isinstance(value, str):
+            with pytest.raises(ConfigError):
+                opened(changed(path, value))
+    for key in ("quorum", "max_norm", "deadline_s"):  # these concern the server alone
+        if value in WRONG:
+            with pytest.raises(ConfigError):
+                opened(changed((key,), value))
+
+
+NO_PLAN: dict[str, tuple[tuple[str, ...], object]] = {
+    "a name that leads out": (("sites",), ["../a"]),
+    "a name that is empty": (("sites",), [""]),
+    "a name that is no text": (("sites",), [1]),
+    "names that are one text": (("sites",), "abc"),
+    "a tensor whose name leads out": (("shapes",), {"../x": [3, 2]}),
+    "a tensor whose name is empty": (("shapes",), {"": [3, 2]}),
+    "no rows": (("shapes",), {B: [0, 2]}),
+    "fewer than no rows": (("shapes",), {B: [-3, -2]}),
+    "half a row": (("shapes",), {B: [3.5, 2]}),
+    "rows in a text": (("shapes",), {B: "32"}),
+    "rows that are texts": (("shapes",), {B: ["3", "2"]}),
+    "more values than fit": (("shapes",), {B: [MOST_VALUES + 1, 1]}),
+    "many tensors that together do not fit": (
+        ("shapes",),
+        {str(n): [MOST_VALUES // 2] for n in range(3)},
+    ),
+    "a shape of a thousand million": (("shapes",), {B: [10**9, 10**9]}),
+    "no limit on the update": (("max_norm",), 0.0),
+    "no time": (("deadline_s",), 0.0),
+    "round 0": (("number",), 0),
+    "a round that is true": (("number",), True),
+    "a depth in another script": (("spec", "modules"), "dense:²"),
+    "a module that leads out": (("spec", "modules"), "dense:1/../.."),
+    "a whole number for a real one": (("mechanism", "clip"), 1),
+    "a sigma between none and enough": (("mechanism", "sigma"), 0.29),
+    "a metric with too little noise": (("mechanism", "metric_sigma"), 0.29),
+}
+
+
+@pytest.mark.parametrize(("path", "value"), NO_PLAN.values(), ids=NO_PLAN)
+def test_a_plan_that_says_what_no_plan_can_is_refused(
+    path: tuple[str, ...], value: object
+) -> None:
+    with pytest.raises(ConfigError):
+        opened(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda line: line.replace(",", ", "),
+        lambda line: line.replace('"number":1', '"number":9,"number":1'),
+        lambda line: line.replace('"rank":32', '"rank":32,"max-tokens":16'),
+        lambda line: line.replace("0.5", "5e-1"),
+        lambda line: json.dumps(dict(reversed(json.loads(line).items()))),
+    ],
+    ids=["spaced", "a key twice", "a key by two names", "rewritten", "in other order"],
+)
+def test_one_plan_has_one_line(rewrite: Callable[[str], str]) -> None:
+    """Or two ends could take one line for two plans."""
+    line = a_plan().to_json()
+    opened(line)
+    assert rewrite(line) != line
 
     with pytest.raises(ConfigError):
-        open_plan(content)
+        opened(rewrite(line))
 
 
 def test_an_instruction_whose_adapter_does_not_fit_its_plan_is_refused() -> None:
@@ -221,8 +415,8 @@ def test_a_refusal_says_who_and_why() -> None:
     assert open_refusal(pack_refusal("a", "BudgetSpent")) == ("a", "BudgetSpent")
 
 
-def test_an_update_is_not_a_refusal() -> None:
-    assert open_refusal(pack_update(an_update(a_plan()))) is None
+def test_a_reply_is_not_a_refusal() -> None:
+    assert open_refusal(packed(an_update(a_plan()))) is None
 
 
 @pytest.mark.parametrize("reason", ["", "user 17", "x" * 41, "Budget2", "Größe", "A\n"])
@@ -252,44 +446,6 @@ def test_a_reason_is_a_class_name_or_is_refused_at_both_ends(reason: str) -> Non
 def test_a_refusal_that_says_more_or_less_is_refused(content: RecordDict) -> None:
     with pytest.raises(RoundError):
         open_refusal(content)
-
-
-def cut(data: bytes) -> bytes:
-    return data[:-1]
-
-
-def longer(data: bytes) -> bytes:
-    return data + b"\0"
-
-
-def spaced(data: bytes) -> bytes:
-    """The same update in readable bytes that are not the canonical ones."""
-    update = update_from_bytes(data)
-    keys = ("ledger-head", "number", "plan", "run", "site")
-    identity = {key: getattr(update, key.replace("-", "_")) for key in keys}
-    metadata = {"update": json.dumps(identity)}
-    return safetensors.numpy.save(dict(update.delta), metadata=metadata)
-
-
-def renamed(data: bytes) -> bytes:
-    return data.replace(b"ledger-head", b"ledger-haed")
-
-
-def empty(_data: bytes) -> bytes:
-    return b""
-
-
-def nonsense(_data: bytes) -> bytes:
-    return bytes(64)
-
-
-@pytest.mark.parametrize("spoil", [cut, longer, spaced, renamed, empty, nonsense])
-def test_other_bytes_are_not_an_update(spoil: Callable[[bytes], bytes]) -> None:
-    data = sealed_bytes(an_update(a_plan()))
-    assert spoil(data) != data
-
-    with pytest.raises(RoundError):
-        update_from_bytes(spoil(data))
 
 
 def test_the_size_counts_what_travels_and_equal_arrays_once() -> None:

@@ -1,0 +1,293 @@
+"""The edge of a site: whatever goes wrong, a class name leaves and is recorded."""
+
+import logging
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+
+import client.round
+import client.workbench
+from client.app import app, reply, site_folder
+from client.site import Site
+from shared import errors
+from shared.errors import ConfigError, EgressRefused, LedgerBusy, TacitError
+from shared.wire import open_refusal, open_reply, pack_plan
+from simulations.grid import LocalGrid, enter_run
+from tests.factories import mechanism, tiny_plan, write_site, zeros
+
+QUOTED = "user-00017 liked film-0007"
+
+
+def instruction(**changes: object) -> RecordDict:
+    asked = tiny_plan(**changes)
+    return pack_plan(asked, zeros(asked))
+
+
+def refused(site: Site) -> list[dict[str, Any]]:
+    """The refusals that stand in the ledger: round of run, and why."""
+    names = ("run", "round", "reason")
+    return [
+        {name: entry.body[name] for name in names}
+        for entry in site.open_ledger().entries()
+        if entry.state == "refused"
+    ]
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fail
+
+
+def test_a_round_that_is_followed_gives_a_reply_and_no_refusal(tmp_path: Path) -> None:
+    site = write_site(tmp_path, 20)
+
+    content = reply(instruction(), tmp_path)
+
+    assert open_refusal(content) is None
+    assert open_reply(content).update.site == "site-1"
+    assert refused(site) == []
+
+
+def test_a_refusal_of_the_policy_is_recorded_by_its_class(tmp_path: Path) -> None:
+    site = write_site(tmp_path, serve_only=True)
+
+    content = reply(instruction(number=3), tmp_path)
+
+    assert open_refusal(content) == ("site-1", "PolicyRefused")
+    assert refused(site) == [{"run": "run", "round": 3, "reason": "PolicyRefused"}]
+
+
+def test_a_plan_that_cannot_be_read_is_recorded_without_run_and_round(
+    tmp_path: Path,
+) -> None:
+    site, content = write_site(tmp_path), instruction()
+    content["plan"] = ConfigRecord({"json": "{}"})
+
+    assert open_refusal(reply(content, tmp_path)) == ("site-1", "ConfigError")
+    assert refused(site) == [{"run": "", "round": 0, "reason": "ConfigError"}]
+
+
+def test_a_spent_budget_is_recorded_once(tmp_path: Path) -> None:
+    """The ledger writes it where it compares; the edge does not write it again."""
+    site = write_site(tmp_path, epsilon=0.1)
+
+    content = reply(instruction(), tmp_path)
+
+    assert open_refusal(content) == ("site-1", "BudgetSpent")
+    assert refused(site) == [{"run": "run", "round": 1, "reason": "BudgetSpent"}]
+
+
+ALL = [
+    error
+    for error in vars(errors).values()
+    if isinstance(error, type) and issubclass(error, TacitError)
+]
+
+
+@pytest.mark.parametrize("error", ALL, ids=lambda error: error.__name__)
+def test_every_error_of_ours_travels_by_its_name_alone(
+    error: type[TacitError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_site(tmp_path)
+    monkeypatch.setattr(client.round, "answer", raising(error(QUOTED)))
+
+    content = reply(instruction(), tmp_path)
+
+    assert len(ALL) >= 13
+    assert open_refusal(content) == ("site-1", error.__name__)
+    assert "17" not in str(content)
+
+
+def test_what_the_door_refuses_after_the_charge_is_recorded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = write_site(tmp_path, 20)
+    error = EgressRefused("did not change")
+    monkeypatch.setattr(client.round, "release_update", raising(error))
+
+    content = reply(instruction(), tmp_path)
+
+    assert open_refusal(content) == ("site-1", "EgressRefused")
+    assert refused(site) == [{"run": "run", "round": 1, "reason": "EgressRefused"}]
+    assert len(site.open_ledger().events()) == 2  # it stays charged
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError(QUOTED),
+        KeyError(QUOTED),
+        RuntimeError(QUOTED, QUOTED),
+        OSError(5, QUOTED, QUOTED),
+        MemoryError(QUOTED),
+        type("User17", (Exception,), {})(QUOTED),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_the_text_of_an_unforeseen_error_is_neither_sent_nor_logged_nor_recorded(
+    error: Exception,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A careless library quotes what it was given: here, while it reads the data."""
+    caplog.set_level(logging.DEBUG)
+    site = write_site(tmp_path, 20)
+    monkeypatch.setattr(client.workbench, "load", raising(error))
+
+    content = reply(instruction(), tmp_path)
+
+    assert dict(content.config_records["refusal"]) == {
+        "site": "site-1",
+        "reason": "InternalError",
+    }
+    assert [*content] == ["refusal"]
+    assert refused(site) == [{"run": "run", "round": 1, "reason": "InternalError"}]
+    lines = [entry.line for entry in site.open_ledger().entries()]
+    for text in (str(content), caplog.text, *lines):
+        assert "00017" not in text
+        assert "film" not in text
+    assert "InternalError" in caplog.text
+
+
+def test_the_log_says_where_an_unforeseen_error_arose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_site(tmp_path)
+    error = ValueError(QUOTED)
+    monkeypatch.setattr(client.round, "answer", raising(error))
+
+    reply(instruction(), tmp_path)
+
+    (line,) = [record.getMessage() for record in caplog.records]
+    here = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(here.filename).name}:{here.lineno}"
+    assert line.startswith(f"InternalError: ValueError at {place} < app.py:")
+
+
+def test_an_error_inside_an_error_is_not_told_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        try:
+            raise ValueError(QUOTED)
+        except ValueError as error:
+            raise ConfigError("data.toml is odd") from error
+
+    write_site(tmp_path)
+    monkeypatch.setattr(client.round, "answer", fail)
+
+    content = reply(instruction(), tmp_path)
+
+    assert open_refusal(content) == ("site-1", "ConfigError")
+    assert "00017" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error", [LedgerBusy("busy"), OSError("disk full"), ValueError(QUOTED)]
+)
+def test_a_refusal_that_cannot_be_recorded_stays_a_refusal(
+    error: Exception,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write_site(tmp_path, serve_only=True)
+    monkeypatch.setattr(Site, "open_ledger", raising(error))
+
+    content = reply(instruction(), tmp_path)
+
+    assert open_refusal(content) == ("site-1", "PolicyRefused")
+    assert "00017" not in caplog.text
+
+
+def test_a_ledger_that_cannot_be_believed_is_not_written_to(tmp_path: Path) -> None:
+    site = write_site(tmp_path)
+    site.open_ledger()
+    (tmp_path / "ledger.sqlite").unlink()
+
+    content = reply(instruction(), tmp_path)
+
+    assert open_refusal(content) == ("site-1", "LedgerBroken")
+    assert not site.ledger.exists()
+
+
+def test_a_folder_that_is_no_site_answers_under_the_folders_name(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "north").mkdir()
+
+    content = reply(instruction(), tmp_path / "north")
+
+    assert open_refusal(content) == ("north", "ConfigError")
+    assert [*(tmp_path / "north").iterdir()] == []
+
+
+def test_a_site_that_is_stopped_by_its_operator_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_site(tmp_path)
+    monkeypatch.setattr(client.round, "answer", raising(KeyboardInterrupt()))
+
+    with pytest.raises(KeyboardInterrupt):
+        reply(instruction(), tmp_path)
+
+
+def context(**node: str | int) -> Context:
+    return Context(1, 1, dict(node), RecordDict(), {})
+
+
+def test_a_node_says_itself_where_its_site_lies(tmp_path: Path) -> None:
+    assert site_folder(context(site=str(tmp_path))) == tmp_path
+
+
+def test_a_numbered_node_takes_the_folder_of_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("b", "a", "c"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "0-notes.txt").touch()
+    monkeypatch.setenv("TACIT_SITES", str(tmp_path))
+
+    found = [site_folder(context(**{"partition-id": n})).name for n in range(3)]
+
+    assert found == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("node", [{}, {"partition-id": 0}, {"partition-id": 9}])
+def test_a_node_that_does_not_know_its_site_sends_no_text_either(
+    node: dict[str, str | int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flower itself would send the error's text, and the path in it."""
+    monkeypatch.delenv("TACIT_SITES", raising=False)
+    if node.get("partition-id") == 9:
+        monkeypatch.setenv("TACIT_SITES", str(tmp_path))
+    enter_run()
+    message = Message(instruction(), 1, "train")
+    message.metadata.__dict__["_message_id"] = "1"
+
+    answer = app(message, context(**node))
+
+    refusal = open_refusal(answer.content)
+    assert refusal is not None
+    assert refusal[0] == "unknown"
+    assert refusal[1] in {"ConfigError", "InternalError"}
+    assert str(tmp_path) not in str(answer.content)
+
+
+def test_flower_carries_the_answer_of_the_app(tmp_path: Path) -> None:
+    write_site(tmp_path, serve_only=True)
+    grid = LocalGrid(app, {"site-1": {"site": str(tmp_path)}})
+    noise = mechanism(sigma=0.0, prior_sigma=0.0)
+    message = Message(instruction(mechanism=noise), 1, "train")
+
+    (answer,) = grid.send_and_receive([message])
+
+    assert not answer.has_error()
+    assert open_refusal(answer.content) == ("site-1", "PolicyRefused")
