@@ -67,7 +67,9 @@ def budget(
         PrivacyError: If an epsilon is infinite although all was noised.
     """
     if not limit > 0:
-        raise ConfigError(f"{limit=} is not above 0; a site's budget is, or is inf")
+        raise ConfigError(
+            f"{limit=} is not above 0; name the site's budget, or inf for none"
+        )
     spent = replaced = math.inf
     cost = None
     if not exposed:
@@ -115,9 +117,9 @@ def noise_for_rounds(  # noqa: PLR0913 - a plan, the ledger and its limit
     """
     if exposed:
         raise ConfigError(
-            "something was released without noise, so epsilon is infinite for ever: no "
-            f"noise brings it within the limit {limit}; only new users under a new "
-            "ledger have a budget"
+            "epsilon is infinite for ever, for something was released without noise: "
+            f"no noise keeps it within the limit {limit}; let the site take part only "
+            "where nothing is promised"
         )
     if not (type(rounds) is int and rounds >= 1):
         raise ConfigError(f"{rounds=!r} is not an integer of at least 1")

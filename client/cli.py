@@ -38,7 +38,7 @@ def budget(
 ) -> None:
     """Show what is spent, what is left, and what the next round would cost.
 
-    With --rounds, also the least noise with which so many rounds fit in what is left.
+    FOLDER is the site's. With --rounds, also the least noise with which so many rounds fit in what is left.
     """
     from client.budget import budget as compute  # noqa: PLC0415
     from client.budget import noise_for_rounds  # noqa: PLC0415
@@ -66,7 +66,7 @@ def budget(
 
 @app.command()
 def egress(folder: Folder, *, as_json: Json = False) -> None:
-    """List everything that ever left the site: when, which round, what, how large."""
+    """List everything that ever left the site in FOLDER: when, what, how large."""
     rows = left(_opened(folder)[0])
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
@@ -90,7 +90,10 @@ def ledger(
     *,
     out: Annotated[Path, typer.Option(help="File for the export, JSON Lines.")],
 ) -> None:
-    """Export the ledger for an auditor; it holds nothing about any user."""
+    """Export the ledger of the site in FOLDER for an auditor.
+
+    It holds nothing about any user.
+    """
     from client.site import open_site  # noqa: PLC0415
 
     open_site(folder).open_ledger().export(out)

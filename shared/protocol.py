@@ -20,7 +20,7 @@ from shared.errors import ConfigError
 from shared.witness import Witness
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-TENSOR_NAME = re.compile(r"[A-Za-z0-9_.]{1,256}")
+TENSOR_NAME = re.compile(r"(?!.{257})[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 MOST_ROUNDS = 1_000_000
 MOST_VALUES = 1 << 26  # 256 MiB as float32
 LARGEST_SEED = 2**63

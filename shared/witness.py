@@ -65,7 +65,7 @@ def witness_from(fields: Mapping[str, object]) -> Witness:
     kinds = {"site": str, "key": str, "entries": int, "head": str, "signature": str}
     if {name: type(value) for name, value in fields.items()} == kinds:
         made = Witness(**fields)  # type: ignore[arg-type]  # the types are checked above
-        if HEX.fullmatch(made.head) and made.holds():
+        if made.entries >= 1 and HEX.fullmatch(made.head) and made.holds():
             return made
     raise LedgerBroken("witness: not the signed end of a ledger; ask for it again")
 

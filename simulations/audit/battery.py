@@ -14,11 +14,10 @@ from simulations.audit.finding import Finding
 from simulations.audit.randomness import noise, sampling
 from simulations.audit.replay import replay
 
-SMALL_RUN = {"canaries": 400, "guesses": 100, "steps": 60}  # of the one-run audit
-
 
 def _canaries(folder: Path) -> list[Finding]:
-    return [finding(one_run(folder, **SMALL_RUN))]
+    """A small one-run audit: seconds, and power enough for gross bugs."""
+    return [finding(one_run(folder, canaries=400, guesses=100, steps=60))]
 
 
 AUDITS: Mapping[str, Callable[[Path], list[Finding]]] = {

@@ -39,7 +39,7 @@ def ledger(
 ) -> None:
     """Verify a ledger, recompute epsilon, reconcile what left with what arrived.
 
-    Works on a copied file, without the site's key and without any user's data.
+    FILE is a ledger or its export; a copy will do, without the site's key and without any user's data.
     """
     from simulations.audit.ledger import audit_ledger  # noqa: PLC0415
 

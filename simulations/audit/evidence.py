@@ -145,7 +145,7 @@ def _empirical(path: Path) -> Empirical:
 
 def _mutants(path: Path) -> tuple[Verdict, ...]:
     try:
-        return tuple(
+        found = tuple(
             Verdict(
                 name=made["name"],
                 caught_by=tuple(made["caught_by"]),
@@ -155,6 +155,9 @@ def _mutants(path: Path) -> tuple[Verdict, ...]:
         )
     except (TypeError, LookupError) as error:
         raise _foreign(path, "mutants", error) from None
+    if not found:
+        raise ConfigError(f"{path} tells of no seeded bug; run tacit audit mutants")
+    return found
 
 
 def _foreign(path: Path, command: str, error: Exception) -> ConfigError:

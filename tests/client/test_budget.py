@@ -48,7 +48,7 @@ def test_a_limit_that_was_lowered_below_what_is_spent_leaves_nothing() -> None:
     assert lowered.next_cost > 0
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     events=st.lists(QUIET, max_size=3),
     upcoming=QUIET,
@@ -64,11 +64,10 @@ def test_the_rounds_left_fit_in_what_is_left_and_one_more_does_not(
     assert after.rounds_left == 0
     assert after.next_cost is not None
     assert after.spent + after.next_cost > limit
-    assert after.spent <= limit or now.rounds_left == 0
     assert after.spent <= limit or now.spent > limit
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     events=st.lists(QUIET, max_size=2),
     room=st.floats(0.3, 4.0),

@@ -21,9 +21,11 @@ from safetensors.numpy import load_file
 import client.round
 from client.site import Site, open_site
 from client.workbench import prepare
+from server.rounds import RoundReport
 from shared.encoder import TextEncoder, base_digest
 from shared.errors import QuorumLost
 from shared.ledger import Ledger
+from simulations.run import simulate
 from simulations.scenario import Scenario
 from tests.end_to_end.conftest import Done
 from tests.end_to_end.runs import (
@@ -204,6 +206,36 @@ def test_a_site_that_died_without_room_to_pay_again_is_refused(
         run(whole.asked, out, resume=True)
 
     assert charges(out, "site-2") == charges(whole.out, "site-2")
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_site_put_back_from_an_old_copy_trains_no_more(
+    data: Path, tmp_path: Path, *, remembered: bool
+) -> None:
+    """Its own files agree with each other; only the server's witness tells.
+
+    A server that forgot would let it train: so it is the witness that stops it.
+    """
+    out, asked = tmp_path / "run", scenario(data, sites=3, rounds=3)
+    site, backup = out / "sites" / "site-3", tmp_path / "backup"
+
+    def tell(_arm: str, _of: int, told: RoundReport) -> None:
+        if told.number == 1:
+            shutil.copytree(site, backup)
+        if told.number == 2:
+            shutil.rmtree(site)
+            shutil.copytree(backup, site)
+            if not remembered:
+                (out / "registry" / "witnesses" / "site-3.json").unlink()
+
+    simulate(asked, out, resume=False, tell=tell)
+
+    made = report_of(out)["rounds"]
+    reason = {"site-3": "LedgerBroken"} if remembered else {}
+    assert [told["refused"] for told in made] == [{}, {}, reason]
+    assert made[2]["sites_ok"][:2] == ["site-1", "site-2"]
+    rounds = [charge[1] for charge in charges(out, "site-3") if charge[2] == "training"]
+    assert rounds == ([1] if remembered else [1, 3])
 
 
 def test_a_round_starts_from_the_head_that_the_site_kept(whole: Done) -> None:

@@ -147,6 +147,7 @@ def test_another_rdp_accountant_is_looser_too(row: dict[str, Any]) -> None:
     assert loose > epsilon([event(row)], row["delta"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", rows("bug_cost", "rows"))
 def test_a_seeded_bug_costs_what_is_recorded(row: dict[str, Any]) -> None:
     true = {
@@ -162,6 +163,7 @@ def test_a_seeded_bug_costs_what_is_recorded(row: dict[str, Any]) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", rows("other_schemes"))
 def test_other_ways_to_draw_users_cost_more(row: dict[str, Any]) -> None:
     if "epochs" in row:
@@ -372,7 +374,11 @@ def test_an_epsilon_that_is_no_number_is_an_error(sigma: float) -> None:
         epsilon([GaussianEvent(q=0.2, sigma=sigma, steps=1)], DELTA)
 
 
-ROUNDED = [(10_000, 100.0, 1e-10), (10_000, 100.0, 1e-11), (1_000_000, 1e3, 1e-9)]
+ROUNDED = [
+    (10_000, 100.0, 1e-10),
+    (10_000, 100.0, 1e-11),
+    pytest.param(1_000_000, 1e3, 1e-9, marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("steps", "sigma", "delta"), ROUNDED)
@@ -391,6 +397,7 @@ def test_a_delta_that_rounding_may_hide_is_refused() -> None:
         epsilon([GaussianEvent(q=1.0, sigma=100.0, steps=10_000)], 5e-12)
 
 
+@pytest.mark.slow
 def test_faint_losses_are_seen_on_a_finer_grid() -> None:
     faint = [GaussianEvent(q=0.05, sigma=1000.0, steps=1_000_000)]
 
@@ -519,11 +526,11 @@ def test_one_more_kind_makes_only_what_lies_above_it(
 
 
 def test_what_is_kept_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    grown = [epsilon(many_kinds(count), DELTA) for count in range(1, 16)]
+    grown = [epsilon(many_kinds(count), DELTA) for count in range(1, 10)]
 
     forget(monkeypatch, 0)
 
-    assert grown == [epsilon(many_kinds(count), DELTA) for count in range(1, 16)]
+    assert grown == [epsilon(many_kinds(count), DELTA) for count in range(1, 10)]
 
 
 def test_no_more_is_kept_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -778,7 +785,7 @@ def test_a_limit_that_is_no_limit_is_refused(limit: float) -> None:
         rounds_left(limit, DELTA, event=GaussianEvent(q=1.0, sigma=9.0, steps=1))
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     limit=st.floats(0.1, 10.0),
     sigma=st.floats(10.0, 200.0),

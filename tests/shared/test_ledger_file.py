@@ -189,6 +189,16 @@ def test_a_file_with_any_one_byte_changed_says_the_same_or_is_refused(
         assert found
 
 
+def test_what_sqlite_says_of_a_torn_schema_need_not_be_text(tmp_path: Path) -> None:
+    ledger = busy(tmp_path)
+    torn = ledger.path.read_bytes().replace(b"entry_next", b"\xe5ntry_next", 1)
+    ledger.path.write_bytes(torn)
+
+    for read in (ledger.entries, lambda: read_ledger(ledger.path)):
+        with pytest.raises(LedgerBroken, match=r"malformed|codec can't decode"):
+            read()
+
+
 @pytest.mark.parametrize("keep", [0, 1, 100, 4096, 5000, -1])
 def test_an_empty_or_torn_file_is_refused(tmp_path: Path, keep: int) -> None:
     path = busy(tmp_path).path

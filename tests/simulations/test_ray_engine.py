@@ -20,18 +20,21 @@ import os
 from pathlib import Path
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from shared.protocol import AdapterUpdate
-from shared.wire import open_plan, pack_update
+from shared.protocol import AdapterUpdate, Reply
+from shared.signing import public_key, sign
+from shared.wire import open_plan, pack_reply
+from shared.witness import Witness, statement
 
 app = ClientApp()
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    plan, adapter = open_plan(message.content)
+    plan, adapter, _ = open_plan(message.content)
     number = int(context.node_config["partition-id"])
     site = Path(os.environ["TACIT_SITES"], f"{number}.txt").read_text()
     update = AdapterUpdate(
@@ -39,7 +42,13 @@ def train(message: Message, context: Context) -> Message:
         delta={n: np.full_like(a, number) for n, a in adapter.items()},
         ledger_head="",
     )
-    return Message(pack_update(update), reply_to=message)
+    key, head = Ed25519PrivateKey.from_private_bytes(bytes([number] * 32)), "0" * 64
+    witness = Witness(
+        site=site, key=public_key(key), entries=plan.number, head=head,
+        signature=sign(key, statement(site, plan.number - 1, head)),
+    )
+    reply = Reply(update=update, metric=None, witness=witness)
+    return Message(pack_reply(reply), reply_to=message)
 """
 
 

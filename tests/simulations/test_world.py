@@ -137,7 +137,42 @@ def test_a_site_folder_is_a_site_with_the_budget_that_was_asked(tmp_path: Path) 
     assert one.data.resolve() == (tmp_path / "data" / "site-1").resolve()
     assert (one.policy.epsilon, two.policy.epsilon) == (4.0, 1.5)
     assert (one.policy.users, one.policy.delta) == (300, 1e-6)
+    assert one.policy.modules == ("output",)
+    assert one.policy.releases == ("popularity", "metrics")
     assert not one.policy.insecure_test_noise
+    assert {path.name for path in folders["site-1"].iterdir()} == {
+        "site.toml",
+        "policy.toml",
+    }
+
+
+def test_a_site_allows_the_modules_that_the_scenario_trains_and_no_others(
+    tmp_path: Path,
+) -> None:
+    folder = write_site(
+        *(tmp_path, "site-1", tmp_path),
+        scenario=asked("spec.modules=dense:2"),
+        users=30,
+        private=True,
+    )
+
+    assert open_site(folder).policy.modules == ("dense:2",)
+
+
+def test_what_a_site_changed_in_its_ledger_stays_when_its_folder_is_written_again(
+    tmp_path: Path,
+) -> None:
+    """A run that is resumed writes the settings anew, and nothing else."""
+    for times in (1, 2):
+        folder = write_site(
+            *(tmp_path, "site-1", tmp_path), scenario=asked(), users=30, private=True
+        )
+        ledger = open_site(folder).open_ledger()
+        ledger.refused("run", times, "PolicyRefused")
+
+    assert [entry.state for entry in ledger.entries()] == [
+        "opened", "refused", "refused",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("users", "declared"), [(1, 10), (14, 10), (96, 100)])

@@ -18,7 +18,7 @@ from simulations.audit.odds import best_tpr, delta_curve
 from simulations.audit.plots import Histogram, Level, LineChart, Series
 
 MOST_DRAWN = 4  # histories, the worst first
-RECOMPUTED = 12  # most charges after which all accountants are asked
+RECOMPUTED = 8  # most charges after which all accountants are asked
 EPSILONS, BEYOND = 41, 1.25  # points of the delta curve, up to this times epsilon
 LEAST_DELTA = 1e-10
 BINS = 40
@@ -33,12 +33,12 @@ ACCOUNTANTS = {
 
 def spending_charts(accounts: Sequence[Account]) -> list[LineChart]:
     """Return epsilon over the charges, by each accountant, with the budget."""
-    return [_spending(group) for group in _histories(accounts) if group[0].planned()]
+    return [_spending(group) for group in _drawn(accounts)]
 
 
 def delta_charts(accounts: Sequence[Account]) -> list[LineChart]:
     """Return one chart of delta over epsilon, if any site has a finite epsilon."""
-    groups = [group for group in _histories(accounts) if group[0].epsilon > 0]
+    groups = _drawn(accounts)
     if not groups:
         return []
     most = BEYOND * max(group[0].epsilon for group in groups)
@@ -160,16 +160,26 @@ def _recomputed(
     return found[::-1]
 
 
+def undrawn(accounts: Sequence[Account]) -> list[str]:
+    """Return a sentence on the sites that have no line in a chart for want of room."""
+    names = [a.site for group in _histories(accounts)[MOST_DRAWN:] for a in group]
+    return [f"Not drawn, for they spent less: {listed(names)}."] if names else []
+
+
+def _drawn(accounts: Sequence[Account]) -> list[list[Account]]:
+    return _histories(accounts)[:MOST_DRAWN]
+
+
 def _histories(accounts: Sequence[Account]) -> list[list[Account]]:
-    """Return private accounts, those that charged and promised the same together."""
+    """Return accounts that spent, those that charged and promised the same together."""
     groups: dict[tuple[object, ...], list[Account]] = {}
     for account in accounts:
-        if account.private and account.chain:
+        if account.private and account.chain and account.epsilon > 0:
             after = tuple(body["after"] for body in account.planned())
             promised = (account.facts["delta"], account.facts["budget"])
             key = (*promised, tuple(account.chain.events), after)
             groups.setdefault(key, []).append(account)
-    return list(groups.values())[:MOST_DRAWN]
+    return list(groups.values())
 
 
 def _names(group: Sequence[Account]) -> str:

@@ -7,7 +7,7 @@ from client.examples import KEPT
 from shared.entries import RELATION, UNIT
 from simulations.audit.accounts import Account
 from simulations.audit.items.content import Case, Content, no_value, spent_text, table
-from simulations.audit.items.curves import delta_charts
+from simulations.audit.items.curves import delta_charts, undrawn
 from simulations.audit.items.wording import epsilon_text, number, percent, plural
 from simulations.audit.odds import LOW_FPR, best_tpr, gaussian_mu, posterior
 
@@ -69,6 +69,7 @@ def numbers(case: Case) -> Content:
         )
     names = ["site", "epsilon (PLD)", "delta", "1 / U_public", "mu", "epsilon (RDP)"]
     return Content(
+        says=undrawn(case.accounts),
         figures={"sites": figures},
         tables=[table("What was spent", names, rows)],
         charts=delta_charts(case.accounts),

@@ -17,7 +17,7 @@ from simulations.audit.items.content import (
     spent_text,
     table,
 )
-from simulations.audit.items.curves import spending_charts
+from simulations.audit.items.curves import spending_charts, undrawn
 from simulations.audit.items.wording import epsilon_text, listed, size
 
 PURPOSES = {"training": "updates", "metrics": "metrics", "popularity": "popularity"}
@@ -59,7 +59,7 @@ def agreement(account: Account) -> str:
     """Return whether the site's ledger and the server's registry agree."""
     found = [f for f in account.findings if f.audit.startswith(FROM_SERVER)]
     if not found:
-        return "not compared: no registry was given"
+        return "not compared, no registry was given"
     failed = [finding.says for finding in found if not finding.holds]
     return f"DO NOT AGREE: {'; '.join(failed)}" if failed else "agree"
 
@@ -84,6 +84,7 @@ def budget(case: Case) -> Content:
             "other_models": listed([f"this simulation's arm {arm}" for arm in arms])
             or "none",
         },
+        says=undrawn(case.accounts),
         figures={"worst": case.accounts[0].site, "sites": figures, "other_arms": arms},
         tables=[table("Budget (epsilon, add/remove)", columns, rows)],
         charts=spending_charts(case.accounts),

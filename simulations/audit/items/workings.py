@@ -156,7 +156,7 @@ def data(case: Case) -> Content:
             ("metrics that leave", "metrics"),
         )
     ]
-    evaluation = ("evaluation", PUBLIC, "none at a site but the metrics above")
+    evaluation = ("evaluation", NONE, "none at a site but the metrics above")
     if case.evidence.simulated is not None:
         owner = "exact figures on held-out events: the simulation owns its data"
         evaluation = ("evaluation", NOT_COVERED, owner)

@@ -14,6 +14,7 @@ from client import train
 from client.examples import Batch, UserExample, draw_batch
 from client.model import HybridModel
 from client.train import UserOptimizer
+from simulations.audit import neighbours
 from simulations.audit import replay as audit
 from simulations.audit.finding import Finding
 from simulations.audit.subject import make_model
@@ -269,21 +270,21 @@ def test_a_clip_per_row_is_seen_only_where_rows_are_items(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Why one site has its adapter in attention: the other sites would pass this."""
-    model = make_model(cache, items=audit.ITEMS, recipe=audit.STILL)
+    model = make_model(cache, items=neighbours.ITEMS, recipe=neighbours.STILL)
     clip_per_row(monkeypatch)
 
     def unit(subject: HybridModel) -> Finding:
-        site = audit._site(subject, 1, scale=1.0, clip=0.01)
+        site = neighbours.make_site(subject, 1, scale=1.0, clip=0.01)
         return by_name(audit._single_users([site]))["replay.unit"]
 
     assert unit(model).holds
-    assert not unit(audit._row_by_row(model, cache)).holds
+    assert not unit(neighbours.row_by_row(model, cache)).holds
 
 
 def test_silence_is_exact(cache: Path) -> None:
-    model = make_model(cache, items=audit.ITEMS, recipe=audit.STILL)
+    model = make_model(cache, items=neighbours.ITEMS, recipe=neighbours.STILL)
 
-    assert not audit._site(model, 1, scale=0.1, clip=0.3).sums([]).any()
+    assert not neighbours.make_site(model, 1, scale=0.1, clip=0.3).sums([]).any()
 
 
 @given(kept=st.sets(st.integers(0, 4)), user=st.integers(0, 4))
@@ -291,15 +292,15 @@ def test_a_user_keeps_their_coins_whoever_else_is_there(
     kept: set[int], user: int
 ) -> None:
     there = sorted(kept | {user})
-    alone, among = audit._coins_of([user], 5), audit._coins_of(there, 5)
+    alone, among = neighbours.coins_of([user], 5), neighbours.coins_of(there, 5)
 
     for _ in range(4):
         assert among(len(there))[there.index(user)] == alone(1)[0]
 
 
 def test_every_user_meets_steps_with_them_and_steps_without(cache: Path) -> None:
-    model = make_model(cache, items=audit.ITEMS, recipe=audit.STILL)
-    site = audit._site(model, 1, scale=0.1, clip=0.3)
+    model = make_model(cache, items=neighbours.ITEMS, recipe=neighbours.STILL)
+    site = neighbours.make_site(model, 1, scale=0.1, clip=0.3)
 
     for user in site.everyone():
         assert 0 < site.drawn(user).sum() < len(site.drawn(user))
