@@ -33,7 +33,7 @@ MOST_MADE = 2e6  # made one by one, over all kinds: 4 microseconds each
 MOST_COMPOSED = 4e6  # in one composition by FFT: 0.2 microseconds each
 MOST_PRV = 5e6  # times kinds, within PRV: 0.6 microseconds each
 MOST_KEPT = 12_000_000  # of all distributions kept for the next call: about 100 MB
-WHOLE_ORDERS = 100.0  # above this sigma RDP's series for broken orders take minutes
+WHOLE_ORDERS = 100.0  # sigma above which RDP's series for broken orders take seconds
 
 ROUNDING = 4e-16  # of delta, lost by FFT in each step; measured up to 0.9e-16
 
@@ -99,7 +99,7 @@ def rdp(events: Iterable[GaussianEvent], delta: float) -> float:
     from opacus.accountants import RDPAccountant  # noqa: PLC0415 - loads torch
 
     history, accountant = list(events), RDPAccountant()
-    if any(event.sigma > WHOLE_ORDERS for event in history):
+    if _series_are_long(history):
         whole = [order for order in accountant.DEFAULT_ALPHAS if order % 1 == 0]
         return _by_opacus(accountant, history, delta, alphas=whole)
     return _by_opacus(accountant, history, delta)
@@ -463,18 +463,25 @@ def _prv_or_none(events: Sequence[GaussianEvent], delta: float) -> float | None:
         return None
 
 
+def _series_are_long(events: Iterable[GaussianEvent]) -> bool:
+    """Whether Opacus' RDP at broken orders would sum thousands of terms for a kind."""
+    return any(event.q < 1 and event.sigma > WHOLE_ORDERS for event in events)
+
+
 def _prv_can(events: Sequence[GaussianEvent], delta: float) -> bool:
     """Whether PRV is quick, and exact enough to be held against PLD.
 
-    Its points are what its ``domain.py`` will choose. It errs by a thousandth of delta,
-    and by what FFT rounds away.
+    Its points are what its ``domain.py`` will choose, by RDP at all orders. It errs by
+    a thousandth of delta, and by what FFT rounds away.
     """
+    if _series_are_long(events) or not delta <= 0.5:
+        return False
     kinds = _merged(events)
     steps = sum(steps for _, _, steps in kinds) or 1
     reach = 2 * rdp(events, delta / 8000 / steps) + 6
     mesh = 0.01 / math.sqrt(steps / 2 * math.log(12_000 / delta))
-    quick = len(kinds) * reach / mesh <= MOST_PRV
-    return quick and 100 * ROUNDING * steps <= delta <= 0.5
+    exact = 100 * ROUNDING * steps <= delta
+    return exact and len(kinds) * reach / mesh <= MOST_PRV
 
 
 def _misses(

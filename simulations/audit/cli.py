@@ -39,7 +39,8 @@ def ledger(
 ) -> None:
     """Verify a ledger, recompute epsilon, reconcile what left with what arrived.
 
-    FILE is a ledger or its export; a copy will do, without the site's key and without any user's data.
+    FILE is a ledger or its export; a copy will do. Neither the site's key nor any
+    user's data is needed.
     """
     from simulations.audit.ledger import audit_ledger  # noqa: PLC0415
 
@@ -120,8 +121,8 @@ def empirical(  # noqa: PLR0913  # one parameter for each option of the command
         show(findings)
         made["one_run"] = asdict(run)
         if membership:
-            private = lira.attack(Path(folder), epsilon=epsilon)
-            twin = lira.attack(Path(folder), epsilon=None)
+            private = lira.attack(Path(folder), epsilon=epsilon, delta=delta)
+            twin = lira.attack(Path(folder), epsilon=None, delta=delta)
             findings.append(lira.finding(private, twin))
             show(findings[1:])
             made.update(membership=asdict(private), twin=asdict(twin))

@@ -15,7 +15,7 @@ from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax, ndtr, ndtri
+from scipy.special import log_softmax, ndtr
 from scipy.stats import beta, rankdata
 
 from client.examples import UserExample
@@ -27,8 +27,9 @@ from shared.accounting import GaussianEvent, noise_for
 from shared.accounting import epsilon as epsilon_of
 from shared.errors import ConfigError
 from shared.protocol import Mechanism, Recipe
+from simulations.audit.bounds import gaussian_mu, many_runs
 from simulations.audit.finding import Figure, Finding
-from simulations.audit.odds import best_tpr, gaussian_mu
+from simulations.audit.odds import best_tpr
 from simulations.audit.subject import make_model, make_users
 
 ITEMS, LIKES = 144, 8  # the smallest catalogue that is generated; likes of one user
@@ -276,15 +277,16 @@ def judged(
 
 
 def proven(members: Floats, others: Floats, delta: float) -> tuple[float, float]:
-    """Return the lower bounds on epsilon and on mu, from many runs (PRIVACY 7.1).
-
-    Each of the two rates at the fixed threshold has a one-sided limit at half of
-    ``BETA``.
-    """
-    low, _ = limits(int((members > THRESHOLD).sum()), len(members))
-    _, high = limits(int((others > THRESHOLD).sum()), len(others))
-    odds = ((low - delta) / high, (1 - high - delta) / (1 - low))
-    return math.log(max(1.0, *odds)), max(0.0, float(ndtri(low) - ndtri(high)))
+    """Return the lower bounds on epsilon and on mu, from many runs (PRIVACY 7.1)."""
+    found = many_runs(
+        tp=int((members > THRESHOLD).sum()),
+        n_in=len(members),
+        fp=int((others > THRESHOLD).sum()),
+        n_out=len(others),
+        delta=delta,
+        beta=BETA,
+    )
+    return found.epsilon, found.mu
 
 
 def limits(hits: int, trials: int) -> tuple[float, float]:

@@ -16,9 +16,9 @@ from shared.accounting import (
     ROUNDING,
     GaussianEvent,
     Relation,
-    gaussian_epsilon,
 )
 from shared.errors import ConfigError
+from simulations.audit.bounds import gaussian_mu
 
 LOW_FPR = 1e-3  # wrongly accused, at which the most that can be found is told
 MOST_POINTS = 2e6  # of a discretised loss: some seconds
@@ -34,35 +34,6 @@ def posterior(epsilon: float) -> float:
     """
     _check(epsilon)
     return 1.0 / (1.0 + math.exp(-epsilon))
-
-
-def gaussian_mu(epsilon: float, delta: float) -> float:
-    """Return the largest mu of Gaussian-DP that keeps (epsilon, delta).
-
-    The inverse of ``shared.accounting.gaussian_epsilon``; that is 0 up to some mu,
-    which is returned for epsilon 0.
-
-    Raises:
-        ConfigError: If epsilon is not a finite number from 0 up, or delta is out of
-            range.
-    """
-    from scipy.optimize import brentq  # noqa: PLC0415
-    from scipy.special import ndtri  # noqa: PLC0415
-
-    _check(epsilon)
-    if not 0 < delta < 1:
-        raise ConfigError(f"{delta=!r} is not in (0, 1)")
-
-    def excess(mu: float) -> float:
-        return gaussian_epsilon(mu, delta) - epsilon
-
-    low = 2 * float(ndtri((1 + delta) / 2))  # all of delta is total variation
-    if excess(low) >= 0:
-        return low
-    high = 2 * low
-    while excess(high) < 0:
-        high *= 2
-    return float(brentq(excess, low, high, xtol=1e-12))
 
 
 def best_tpr(epsilon: float, delta: float, fpr: float) -> float:

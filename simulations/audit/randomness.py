@@ -25,8 +25,8 @@ from client.model import HybridModel
 from client.noise import SecretStreams
 from shared.protocol import Mechanism, Recipe
 from simulations.audit.finding import Finding
+from simulations.audit.neighbours import trained
 from simulations.audit.observe import Step, observed_steps
-from simulations.audit.replay import trained
 from simulations.audit.subject import make_model, make_users
 
 Floats = npt.NDArray[np.float64]

@@ -385,11 +385,14 @@ def test_a_site_is_open_from_its_first_minute_to_its_last_also_past_midnight(
     start: int, length: int, now: time
 ) -> None:
     """The oracle goes round the clock."""
-    hours = f"{clock(start)}-{clock((start + length) % (24 * 60))}"
+    end = (start + length) % (24 * 60)
+    hours = f"{clock(start)}-{clock(end)}"
     since = (now.hour * 60 + now.minute - start) % (24 * 60)
 
     assert policy(hours=hours).faults() == []
     assert is_open(hours, now) == (since < length)
+    assert is_open(hours, time.fromisoformat(clock(start)))
+    assert not is_open(hours, time.fromisoformat(clock(end)))
 
 
 @pytest.mark.parametrize(

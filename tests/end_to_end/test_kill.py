@@ -293,11 +293,11 @@ def test_a_killed_site_without_room_to_pay_again_is_refused(
     """What was charged may have been used: it is neither given back nor overdrawn."""
     tight = fates.site(budget=spent_by(points))
     where = 1 + points.index("step")
-    out = {"site": str(tight), "out": str(tight)}
-    assert fates.run(Life(**out, dies_before=where + 1)) == -signal.SIGKILL
+    second_step = Life(site=str(tight), out=str(tight), dies_before=where + 1)
+    assert fates.run(second_step) == -signal.SIGKILL
     left = read_ledger(tight / LEDGER)
 
-    assert fates.run(Life(**out)) == REFUSED
+    assert fates.run(Life(site=str(tight), out=str(tight))) == REFUSED
 
     assert (tight / "refusal").read_text("utf-8") == "BudgetSpent"
     assert [e.body["reason"] for e in read_ledger(tight / LEDGER).entries[-1:]] == [

@@ -150,6 +150,13 @@ def told(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
+def go_on(process: subprocess.Popen[str]) -> None:
+    """Answer a child that waits for a line."""
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
 def vectors(name: str) -> Any:
     """A group of the numbers of reference, empty where there is no such file."""
     return json.loads(VECTORS.read_text("utf-8"))[name] if VECTORS.exists() else []

@@ -424,6 +424,11 @@ def test_without_sampling_neither_relation_is_below_the_closed_form(
         assert exact - 1e-9 <= spent <= exact + 0.01 * (1 + exact)
 
 
+def test_a_loss_too_wide_for_any_grid_is_an_error() -> None:
+    with pytest.raises(PrivacyError, match="epsilon is inf"):
+        epsilon([GaussianEvent(q=1.0, sigma=0.01, steps=MOST_STEPS)], DELTA)
+
+
 def test_hardly_any_noise_is_bounded_from_above_on_a_wider_grid() -> None:
     hardly = [GaussianEvent(q=1.0, sigma=0.1, steps=10)]
 
@@ -626,7 +631,12 @@ def test_prv_is_left_out_where_it_has_no_answer(
     assert cross_check([], DELTA)["prv"] is None
 
 
-LONG = [(0.2, 0.6, 10_000), (0.1, 0.3, 1000), (0.01, 1.0, MOST_STEPS)]
+LONG = [
+    (0.2, 0.6, 10_000),
+    (0.1, 0.3, 1000),
+    (0.01, 1.0, MOST_STEPS),
+    (0.5, 1e6, 1),
+]
 
 
 @pytest.mark.parametrize("row", LONG)
@@ -666,7 +676,7 @@ def test_the_slow_corners_take_seconds(row: Any) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_rdp_takes_whole_orders_where_the_broken_ones_would_not_end() -> None:
+def test_rdp_takes_whole_orders_where_the_broken_ones_take_long() -> None:
     strong = GaussianEvent(q=0.5, sigma=1e6, steps=1)
     less = GaussianEvent(q=0.5, sigma=101.0, steps=100)
     broken = GaussianEvent(q=0.5, sigma=100.0, steps=100)

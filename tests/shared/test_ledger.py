@@ -1,23 +1,17 @@
 """The ledger: what is charged stays charged, and nothing is charged beyond a budget."""
 
 import math
-import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from shared.accounting import GaussianEvent, epsilon, gaussian_epsilon
-from shared.chain import verify_lines
+from shared.accounting import GaussianEvent, epsilon
 from shared.code import code_digest
-from shared.entries import GENESIS, Entry
-from shared.errors import BudgetSpent, ConfigError, LedgerBroken, LedgerBusy
+from shared.entries import GENESIS
+from shared.errors import BudgetSpent, ConfigError, LedgerBroken
 from shared.ledger import Ledger
-from shared.ledger_file import read_ledger
 from shared.signing import public_key
 from tests.shared.books import (
     CHEAP,
@@ -26,13 +20,12 @@ from tests.shared.books import (
     NEW_YEAR,
     OTHER_KEY,
     ROUND,
+    VECTORS,
     book,
     busy,
-    child,
     limits,
     seal,
     states,
-    told,
     train,
     unprotected,
     vectors,
@@ -89,8 +82,9 @@ def test_a_round_is_allowed_or_refused_as_the_vectors_say(
         assert ledger.events() == [event(triple) for triple in row["ledger"]]
 
 
+@pytest.mark.skipif(not VECTORS.exists(), reason=f"no vectors at {VECTORS}")
 def test_a_ledger_grows_as_the_vectors_say(tmp_path: Path) -> None:
-    growth = vectors("ledger_growth") or {"rows": []}
+    growth = vectors("ledger_growth")
     ledger = book(tmp_path, 4.0)
     done = 0
     for row in growth["rows"]:
@@ -350,224 +344,3 @@ def test_one_charge_pays_for_one_release(
         seal(ledger, planned)
 
     assert states(ledger) == ["opened", "planned", "sealed", "refused"]
-
-
-EVENTS = [
-    GaussianEvent(q=1.0, sigma=sigma, steps=steps)
-    for sigma, steps in ((8.0, 1), (8.0, 4), (30.0, 20))
-]
-BUDGETS = (0.5, 1.0, 2.0, math.inf)
-
-
-@dataclass
-class Told:
-    """What a site was asked and answered, kept apart from its ledger."""
-
-    folder: Path
-    budget: float = 1.0
-    charged: list[GaussianEvent] = field(default_factory=list)
-    exposed: bool = False
-    unsealed: list[int] = field(default_factory=list)
-    before: list[Entry] = field(default_factory=list)
-
-    @property
-    def ledger(self) -> Ledger:
-        return book(self.folder, self.budget)
-
-    def exact(self, *extra: GaussianEvent) -> float:
-        """Epsilon by the closed form for q = 1, which the ledger may not go below."""
-        squares = sum(e.steps / e.sigma**2 for e in [*self.charged, *extra])
-        if self.exposed:
-            return math.inf
-        return gaussian_epsilon(math.sqrt(squares), DELTA) if squares else 0.0
-
-    def plan(self, choice: int) -> None:
-        wanted = EVENTS[choice % len(EVENTS)]
-        try:
-            self.unsealed.append(train(self.ledger, 1, wanted))
-        except BudgetSpent:
-            assert self.exact(wanted) > self.budget - 0.01  # PLD rounds up
-        else:
-            assert self.exact(wanted) <= self.budget
-            self.charged.append(wanted)
-
-    def expose(self, _choice: int) -> None:
-        try:
-            self.unsealed.append(unprotected(self.ledger, 1))
-        except BudgetSpent:
-            assert self.budget < math.inf
-        else:
-            assert self.budget == math.inf
-            self.exposed = True
-
-    def seal(self, choice: int) -> None:
-        if self.unsealed:
-            seal(self.ledger, self.unsealed.pop(choice % len(self.unsealed)))
-
-    def seal_again(self, choice: int) -> None:
-        sealed = [e.body["planned"] for e in self.before if e.state == "sealed"]
-        for planned in sealed[choice % 3 :][:1]:
-            with pytest.raises(LedgerBroken, match="not an unsealed plan"):
-                seal(self.ledger, planned)
-
-    def refuse(self, choice: int) -> None:
-        self.ledger.refused("r", choice, "PolicyRefused")
-
-    def change_policy(self, choice: int) -> None:
-        self.budget = BUDGETS[choice % len(BUDGETS)]
-
-    def check(self) -> None:
-        chain = self.ledger.chain()
-        assert chain.entries[: len(self.before)] == self.before
-        assert chain.events == self.charged
-        assert chain.exposed == self.exposed
-        assert self.exact() <= chain.epsilon("add_remove")
-        self.before = chain.entries
-
-
-CALLS = (
-    *(Told.plan, Told.plan, Told.plan, Told.expose),
-    *(Told.seal, Told.seal_again, Told.refuse, Told.change_policy),
-)
-
-
-@settings(max_examples=12, deadline=None)
-@given(
-    calls=st.lists(
-        st.tuples(st.sampled_from(CALLS), st.integers(0, 11)), min_size=3, max_size=12
-    )
-)
-def test_no_sequence_of_calls_passes_a_budget_or_loses_an_entry(
-    tmp_path_factory: pytest.TempPathFactory,
-    calls: list[tuple[Callable[[Told, int], None], int]],
-) -> None:
-    site = Told(tmp_path_factory.mktemp("site"))
-    for call, choice in calls:
-        call(site, choice)
-        site.check()
-
-    site.ledger.export(site.folder / "lines")
-    lines = (site.folder / "lines").read_text("utf-8").splitlines()
-    assert verify_lines(lines).entries == site.before
-    assert read_ledger(site.folder / "ledger.sqlite").entries == site.before
-
-
-def test_two_processes_cannot_both_spend_the_last_of_a_budget(tmp_path: Path) -> None:
-    limit = epsilon([CHEAP] * 2, DELTA)
-    ledger = book(tmp_path, limit)
-    train(ledger, 1)
-    code = (
-        f"ledger = book(folder, {limit})\n"
-        "print('ready', flush=True); input()\n"
-        "try: print(train(ledger, 2))\n"
-        "except BudgetSpent: print('spent')\n"
-    )
-    with child(tmp_path, code) as one, child(tmp_path, code) as two:
-        assert [told(one), told(two)] == ["ready", "ready"]
-        for racer in (one, two):
-            assert racer.stdin is not None
-            racer.stdin.write("go\n")
-            racer.stdin.flush()
-
-        answers = {told(one), told(two)}
-
-    assert answers == {"2", "spent"}
-    assert ledger.events() == [CHEAP] * 2
-
-
-def test_two_processes_make_one_ledger(tmp_path: Path) -> None:
-    code = "print(book(folder).head())"
-    with child(tmp_path, code) as one, child(tmp_path, code) as two:
-        heads = {told(one), told(two)}
-
-    assert heads == {book(tmp_path).head()}
-    assert states(book(tmp_path)) == ["opened"]
-
-
-def test_a_ledger_made_meanwhile_is_kept(tmp_path: Path) -> None:
-    def meanwhile() -> str:
-        train(book(tmp_path), 1)
-        return NEW_YEAR
-
-    late = book(tmp_path, now=meanwhile)
-
-    assert late.events() == [CHEAP]
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["ledger.sqlite", "ledger.witness"]
-
-
-ALONE = (
-    "ledger = book(folder)\n"
-    "print('ready', flush=True); input()\n"
-    "try:\n"
-    "    with ledger.alone(): print('in', flush=True); input()\n"
-    "except LedgerBusy as refusal: print(refusal, flush=True)\n"
-)
-
-
-def test_of_two_processes_at_once_exactly_one_gets_in(tmp_path: Path) -> None:
-    with child(tmp_path, ALONE) as one, child(tmp_path, ALONE) as two:
-        assert [told(one), told(two)] == ["ready", "ready"]
-        for racer in (one, two):
-            assert racer.stdin is not None
-            racer.stdin.write("go\n")
-            racer.stdin.flush()
-
-        answers = sorted([told(one), told(two)])
-        for racer in (one, two):
-            racer.kill()
-
-    assert answers[0] == "in"
-    assert "another process of site 'north' is in a round; wait for it" in answers[1]
-
-
-def test_a_killed_process_leaves_no_lock_behind(tmp_path: Path) -> None:
-    ledger = book(tmp_path)
-    with child(tmp_path, ALONE) as killed:
-        killed.stdin.write("go\n")  # type: ignore[union-attr]  # it is a pipe
-        killed.stdin.flush()  # type: ignore[union-attr]
-        assert [told(killed), told(killed)] == ["ready", "in"]
-        with pytest.raises(LedgerBusy), ledger.alone():
-            pass
-
-        killed.kill()
-        assert killed.wait(60) == -signal.SIGKILL
-
-    with ledger.alone():
-        assert train(ledger, 1) == 1
-
-
-def test_a_process_is_alone_until_it_is_done_whatever_happens(tmp_path: Path) -> None:
-    ledger, other = book(tmp_path), book(tmp_path)
-    with ledger.alone():
-        for _ in range(2):
-            with pytest.raises(LedgerBusy), other.alone():
-                pass
-    with pytest.raises(BudgetSpent), ledger.alone():
-        unprotected(ledger, 1)
-
-    with other.alone():
-        assert train(other, 2) == 2
-
-
-@pytest.mark.parametrize(
-    ("code", "spent"),
-    [
-        ("unprotected(book(folder, inf, now=kill), 1)", 0.0),
-        ("unprotected(book(folder, inf), 1); kill()", math.inf),
-    ],
-    ids=["before the commit", "before the seal"],
-)
-def test_a_killed_process_stays_charged_from_the_commit_on(
-    tmp_path: Path, code: str, spent: float
-) -> None:
-    book(tmp_path, math.inf)
-    kill = "kill = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
-    with child(tmp_path, kill + code) as killed:
-        assert killed.wait(60) == -signal.SIGKILL
-
-    ledger = book(tmp_path, math.inf)
-
-    assert ledger.epsilon() == spent
-    assert ledger.sealed_for("r", 1, "training") is None
-    assert unprotected(ledger, 1) == (2 if spent else 1)

@@ -159,20 +159,20 @@ def test_a_site_allows_the_modules_that_the_scenario_trains_and_no_others(
     assert open_site(folder).policy.modules == ("dense:2",)
 
 
-def test_what_a_site_changed_in_its_ledger_stays_when_its_folder_is_written_again(
+def test_what_a_site_recorded_stays_when_its_folder_is_written_again(
     tmp_path: Path,
 ) -> None:
     """A run that is resumed writes the settings anew, and nothing else."""
-    for times in (1, 2):
+    states: list[str] = []
+    for number in (1, 2):
         folder = write_site(
             *(tmp_path, "site-1", tmp_path), scenario=asked(), users=30, private=True
         )
         ledger = open_site(folder).open_ledger()
-        ledger.refused("run", times, "PolicyRefused")
+        ledger.refused("run", number, "PolicyRefused")
+        states = [entry.state for entry in ledger.entries()]
 
-    assert [entry.state for entry in ledger.entries()] == [
-        "opened", "refused", "refused",
-    ]  # fmt: skip
+    assert states == ["opened", "refused", "refused"]
 
 
 @pytest.mark.parametrize(("users", "declared"), [(1, 10), (14, 10), (96, 100)])

@@ -6,10 +6,11 @@ Where a site has no finite epsilon, none of them gives it odds.
 from client.examples import KEPT
 from shared.entries import RELATION, UNIT
 from simulations.audit.accounts import Account
+from simulations.audit.bounds import gaussian_mu
 from simulations.audit.items.content import Case, Content, no_value, spent_text, table
 from simulations.audit.items.curves import delta_charts, undrawn
 from simulations.audit.items.wording import epsilon_text, number, percent, plural
-from simulations.audit.odds import LOW_FPR, best_tpr, gaussian_mu, posterior
+from simulations.audit.odds import LOW_FPR, best_tpr, posterior
 
 
 def setting(case: Case) -> Content:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,8 @@ from scipy.special import ndtr
 from scipy.stats import binom, norm
 
 from client.examples import UserExample
-from client.noise import normal
+from client.noise import insecure_streams, normal
+from client.prior import log_prior, release_popularity
 from client.sampler import Uniform
 from shared.accounting import epsilon
 from shared.errors import ConfigError
@@ -30,6 +32,7 @@ from simulations.audit.membership import (
     Attack,
     Bools,
     Floats,
+    Rate,
     area,
     attack,
     charged,
@@ -289,6 +292,22 @@ def test_a_model_that_tells_more_than_its_claim_allows_is_refuted(
     assert found.says.endswith("that refutes the claim")
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"epsilon_bound": 3.1},
+        {"mu_bound": 0.8},
+        {"one_percent": Rate(fpr=0.01, fpr_high=0.02, tpr=0.2, low=0.15, high=0.3)},
+        {"tenth_percent": Rate(fpr=0.001, fpr_high=0.002, tpr=0.1, low=0.05, high=0.2)},
+    ],
+)
+def test_any_one_of_the_figures_can_refute_the_claim(more: dict[str, Any]) -> None:
+    private, twin = supposed(0.5, 3.0), supposed(4.0, None)
+
+    assert finding(private, twin).holds
+    assert not finding(replace(private, **more), twin).holds
+
+
 @pytest.mark.parametrize("claimed", [1.0, 3.0, 8.0])
 def test_the_twin_passed_off_as_private_is_refuted(claimed: float) -> None:
     twin = supposed(4.0, None)
@@ -331,6 +350,20 @@ def test_a_served_model_took_the_steps_that_are_charged(cache: Path) -> None:
 
     assert len(steps) == charged(CLAIM)[1].steps == STEPS
     assert charged(CLAIM)[0].sigma == CLAIM.prior_sigma
+
+
+def test_a_model_is_served_with_the_popularity_that_its_site_released(
+    cache: Path,
+) -> None:
+    """Shown nothing, the model knows no more than that."""
+    members, noise = users(5), insecure_streams(0, 4).noise
+    released = release_popularity(members, ITEMS, CLAIM.prior_sigma, noise)
+    nothing = np.zeros(0, np.int64)
+
+    model = served(cache, members, CLAIM, users=10, key=(0, 4))
+
+    wanted = log_prior(released, CLAIM.prior_sigma)
+    assert np.allclose(model.score([nothing], 1.0)[0], wanted, atol=1e-6)
 
 
 def test_recall_is_what_a_user_is_expected_to_like_when_shown_all_the_rest(

@@ -8,19 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from shared.accounting import GaussianEvent, Relation, epsilon, gaussian_epsilon
+from shared.accounting import GaussianEvent, Relation, epsilon
 from shared.errors import ConfigError
-from simulations.audit import bounds
 from simulations.audit.odds import (
     best_tpr,
     delta_curve,
-    gaussian_mu,
     in_words,
     posterior,
 )
 
 EPSILONS = st.floats(0.0, 60.0)
-DELTAS = st.floats(1e-9, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -54,24 +51,6 @@ def test_no_attacker_passes_what_epsilon_and_delta_allow(
 
     assert found <= math.exp(claimed) * fpr + delta + 1e-9
     assert found >= fpr
-
-
-@given(claimed=EPSILONS, delta=DELTAS)
-def test_the_gaussian_mu_gives_back_its_epsilon(claimed: float, delta: float) -> None:
-    mu = gaussian_mu(claimed, delta)
-
-    assert gaussian_epsilon(mu, delta) == pytest.approx(claimed, abs=1e-6)
-    assert gaussian_epsilon(mu * 1.001 + 1e-9, delta) > claimed
-
-
-@given(claimed=EPSILONS, delta=DELTAS)
-def test_the_gaussian_mu_is_the_one_by_which_bounds_are_compared(
-    claimed: float, delta: float
-) -> None:
-    """Found there from delta, here from epsilon."""
-    wanted = bounds.gaussian_mu(claimed, delta)
-
-    assert gaussian_mu(claimed, delta) == pytest.approx(wanted, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize("factor", [1, 2])
@@ -152,7 +131,6 @@ def test_an_epsilon_that_no_promise_has_is_refused(bad: float) -> None:
     events = [GaussianEvent(q=0.2, sigma=2.0, steps=10)]
     for refused in (
         lambda: posterior(bad),
-        lambda: gaussian_mu(bad, 1e-5),
         lambda: in_words(bad, 1e-5),
         lambda: delta_curve(events, [1.0, bad]),
     ):
@@ -163,8 +141,6 @@ def test_an_epsilon_that_no_promise_has_is_refused(bad: float) -> None:
 def test_a_delta_a_rate_or_a_relation_out_of_range_is_refused() -> None:
     events = [GaussianEvent(q=0.2, sigma=2.0, steps=10)]
 
-    with pytest.raises(ConfigError, match=r"delta=1\.0 is not in \(0, 1\)"):
-        gaussian_mu(1.0, 1.0)
     with pytest.raises(ConfigError, match=r"fpr=1\.5 is not in \[0, 1\]"):
         best_tpr(1.0, 1e-5, 1.5)
     with pytest.raises(ConfigError, match="relation='sideways' is not"):

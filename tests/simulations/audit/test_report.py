@@ -405,6 +405,27 @@ def test_noise_under_an_infinite_budget_is_from_a_seed_even_if_one_was_set_later
     assert "budget was infinite" in " ".join(made["sites"][0]["says"])
 
 
+def test_what_is_infinite_is_null_in_the_json(tmp_path: Path) -> None:
+    ledger = book(tmp_path, float("inf"))
+    train(ledger, 1)
+
+    made = report(ledger)
+
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+    recorded = next(f for f in made["findings"] if f["audit"] == "ledger.recorded")
+    assert recorded["figures"]["budget"] is None
+
+
+def test_what_is_left_of_a_budget_is_the_difference(tmp_path: Path) -> None:
+    left = 3.0 - epsilon([CHEAP, CHEAP], DELTA)
+
+    budget = item(report(spent(tmp_path)), 9)
+
+    assert budget["figures"]["sites"]["north"]["left"] == pytest.approx(left, abs=1e-6)
+    assert budget["tables"][0]["rows"][0][3] == f"{left:.4f}"
+    assert budget["tables"][0]["rows"][0][4:] == ["2", "1", "0"]
+
+
 def test_a_broken_ledger_fails_and_gets_no_figure(tmp_path: Path) -> None:
     made = report(broken(tmp_path / "north"))
 
