@@ -11,7 +11,6 @@
 Everything that decides privacy comes from here, never from the server.
 """
 
-import os
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from safetensors.numpy import load_file, save
 from client.policy import SitePolicy
 from client.policy_file import read_policy
 from shared.config import read
+from shared.durable import replace_file
 from shared.errors import ConfigError, LedgerBroken
 from shared.ledger import Ledger
 from shared.protocol import Array, RoundPlan, is_safe
@@ -117,12 +117,7 @@ class Site:
         """Store bytes of a run durably, all or nothing."""
         path = self._path(run, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".new")
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        replace_file(path, content)
 
     def kept(self, run: str, name: str) -> dict[str, Array] | None:
         """Return tensors stored earlier, or None.
