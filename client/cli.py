@@ -38,7 +38,8 @@ def budget(
 ) -> None:
     """Show what is spent, what is left, and what the next round would cost.
 
-    FOLDER is the site's. With --rounds, also the least noise with which so many rounds fit in what is left.
+    FOLDER is the site's. With --rounds, also the least noise with which so many rounds
+    fit in what is left.
     """
     from client.budget import budget as compute  # noqa: PLC0415
     from client.budget import noise_for_rounds  # noqa: PLC0415
