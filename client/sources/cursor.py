@@ -53,11 +53,14 @@ def kinds(values: Sequence[object]) -> set[str]:
     return {_kind(value) for value in values if value is not None}
 
 
-def places(values: Sequence[object], kind: Kind) -> pl.Series:
-    """Return values of one kind in a form that sorts as they do."""
+def places(values: Sequence[object], kind: Kind | None) -> pl.Series:
+    """Return values of one kind, or all None, in a form that sorts as they do."""
+    if kind is None:
+        return pl.Series(COLUMN, values, dtype=pl.Null)
     if kind in {"number", "text"}:
-        kept = pl.Series(values, dtype=pl.Int64 if kind == "number" else pl.String)
-        return kept.alias(COLUMN)
+        return pl.Series(
+            COLUMN, values, dtype=pl.Int64 if kind == "number" else pl.String
+        )
     instants = cast("Sequence[datetime | None]", values)
     return pl.Series(COLUMN, [v and _micros(v) for v in instants], dtype=pl.Int64)
 
@@ -91,11 +94,8 @@ def the_kind(found: set[str], *, name: str, text: bool) -> Kind:
 def require_one_way(column: pl.Series, name: str) -> None:
     """Refuse text of which the order of bytes is not the order in time."""
     ways = column.str.extract_groups(_WAY)
-    written = column.str.contains(_WAY)
-    if not written.all() or ways.n_unique() > 1:
-        raise DataError(
-            f"column {name!r} {_CANNOT.format('text that is not, or not always alike')}"
-        )
+    if not column.str.contains(_WAY).all() or ways.n_unique() > 1:
+        raise DataError(f"column {name!r} {_CANNOT.format('text of several forms')}")
 
 
 def position(column: pl.Series, kind: Kind, now: datetime, *, clock: bool) -> Position:
@@ -107,15 +107,12 @@ def position(column: pl.Series, kind: Kind, now: datetime, *, clock: bool) -> Po
         now: When reading began.
         clock: Whether a number is a time in epoch seconds.
     """
-    newest: Place = column.max()  # type: ignore[assignment]
-    limit: Place = newest
+    newest = column.max()
     if isinstance(newest, str):
-        limit = _like(newest, now)
-    elif kind != "number":
-        limit = _micros(now)
-    elif clock:
-        limit = int(now.timestamp())
-    return Position(kind, min(newest, limit))  # type: ignore[type-var]
+        return Position(kind, min(newest, _like(newest, now)))
+    limit = int(now.timestamp()) if kind == "number" else _micros(now)
+    place = cast("int", newest)
+    return Position(kind, min(place, limit) if clock or kind != "number" else place)
 
 
 def _kind(value: object) -> str:

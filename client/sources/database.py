@@ -5,6 +5,7 @@ own file says so, and to repeat what a database says once rows are read: by then
 words may quote a user.
 """
 
+import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import polars as pl
 from sqlalchemy import (
     URL,
     BigInteger,
@@ -36,13 +36,16 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from client.sources.cells import cells
-from client.sources.cursor import Kind, Place, kinds, parameter, places, the_kind
+from client.sources.cells import Rows
+from client.sources.cursor import Kind, Place, parameter
 from client.sources.settings import DRIVERS, Database, password
 from shared.errors import ConfigError, DataError
 
 BATCH = 20_000  # rows in memory as Python values
 STATEMENT_S = 600  # no single statement, and no single batch, may take longer
+LOCAL = {"", "localhost", "127.0.0.1", "::1"}
+_ENGINE = "tacit"
+_QUIET: dict[str, Any] = {"hide_parameters": True, "logging_name": _ENGINE}
 _CONNECT = {"connect_timeout": "10", "tcp_user_timeout": "30000"}  # s, ms
 _TYPES = {
     "number": BigInteger(),
@@ -50,6 +53,8 @@ _TYPES = {
     "local": DateTime(),
     "text": Text(),
 }
+# At level DEBUG this logger would write rows, whatever level its parents have.
+logging.getLogger(f"sqlalchemy.engine.Engine.{_ENGINE}").setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +115,7 @@ def batches(
     query: str,
     columns: Sequence[str],
     since: Since | None = None,
-) -> Iterator[list[tuple[Any, ...]]]:
+) -> Iterator[Rows]:
     """Yield rows of a query, at most ``BATCH`` at a time; no other column is read.
 
     Raises:
@@ -127,35 +132,67 @@ def batches(
             yield [tuple(row) for row in part]
 
 
-def table(parts: Iterator[list[tuple[Any, ...]]], columns: Sequence[str]) -> pl.DataFrame:
-    """Return rows as columns of text, see ``cells``."""
-    frames = [_frame(part, columns) for part in parts]
-    return _joined([_frame([], columns), *frames])
+def _table(query: str) -> Subquery:
+    """Return the site's query as a table; its colons and percent signs are its own."""
+    words = query.strip().rstrip(";").replace(":", r"\:")
+    return text(f"{words}\n").columns().subquery("source")  # it may end in a comment
 
 
-def events(
-    parts: Iterator[list[tuple[Any, ...]]],
-    columns: Sequence[str],
-    cursor: str,
-    *,
-    text: bool,
-) -> tuple[pl.DataFrame, Kind | None]:
-    """Return rows as columns of text and their places, with the kind of the cursor.
+def _engine(source: Database, folder: Path) -> Engine:
+    """Return where to connect, with the credentials in no printable place."""
+    url = make_url(source.url)
+    secret = password(source, folder)
+    if url.drivername == "sqlite":
+        path = quote(str(folder / (url.database or "")))
+
+        def connect() -> sqlite3.Connection:
+            opened = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+            opened.isolation_level = None  # the transaction is ours to begin
+            return opened
+
+        return create_engine("sqlite://", creator=connect, poolclass=NullPool, **_QUIET)
+    found = _CONNECT | ({"password": secret} if secret else {})
+    try:
+        return create_engine(
+            _encrypted(url).set(drivername=DRIVERS[url.drivername]),
+            connect_args=found,
+            isolation_level="REPEATABLE READ",
+            execution_options={"postgresql_readonly": True},
+            poolclass=NullPool,
+            **_QUIET,
+        )
+    except ImportError:
+        raise ConfigError(
+            "the driver of PostgreSQL is not installed: pip install 'tacit[postgres]'"
+        ) from None
+
+
+def _encrypted(url: URL) -> URL:
+    """Return the URL of a distant server with TLS verified, unless it says otherwise."""
+    named = url.query.get("host", ())
+    hosts = {url.host or "", *((named,) if isinstance(named, str) else named)}
+    distant = [h for h in hosts - LOCAL if not h.startswith("/")]
+    if "sslmode" in url.query or not distant:
+        return url
+    return url.update_query_dict({"sslmode": "verify-full"})
+
+
+@contextmanager
+def telling(what: str, *, in_its_words: bool) -> Iterator[None]:
+    """Turn a database's error into ours.
 
     Args:
-        parts: The rows.
-        columns: What they hold; ``cursor`` is among them.
-        cursor: The column to read on by.
-        text: Whether text may be a cursor.
-
-    Raises:
-        DataError: If the cursor's column is not fit for one.
+        what: What went wrong.
+        in_its_words: Whether to repeat the database's message: only before it has read
+            any row.
     """
-    where, kind = columns.index(cursor), None
-    frames = [_frame([], columns)]
-    for part in parts:
-        found = [row[where] for row in part]
-        if seen := kinds(found) | ({kind} if kind else set()):
-            kind = the_kind(seen, name=cursor, text=text)
-            frames.append(_frame(part, columns).with_columns(places(found, kind)))
-    return _joined(frames), kind
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raised = error.orig if isinstance(error, DBAPIError) else error
+        state = getattr(raised, "sqlstate", None)
+        said = f"{type(raised).__name__}{f', SQLSTATE {state}' if state else ''}"
+        if in_its_words:
+            primary = getattr(getattr(raised, "diag", None), "message_primary", None)
+            said += f": {' '.join(str(primary or raised).split())}"
+        raise DataError(f"{what} ({said})") from None

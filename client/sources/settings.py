@@ -19,6 +19,7 @@ CONNECTION_KEYS = {  # what may stand behind the "?" of a URL
     *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding"),
 }
 OVERLAP = 3600  # seconds; how long a transaction may take to show its events
+LONGEST = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +53,8 @@ class Database:
         faults = list(_url_faults(self.url))
         if self.password_env and self.password_file:
             faults.append("give 'password-env' or 'password-file', not both")
-        if self.overlap < 0:
-            faults.append(f"overlap={self.overlap} must be at least 0")
+        if not 0 <= self.overlap <= LONGEST:
+            faults.append(f"overlap={self.overlap} must be in [0, {LONGEST}]")
         empty = {"interactions": self.interactions, "items": self.items}
         faults += [f"query {name!r} is empty" for name in empty if not empty[name]]
         return faults

@@ -15,9 +15,10 @@ from client.app import app, reply, site_folder
 from client.site import Site
 from shared import errors
 from shared.errors import ConfigError, EgressRefused, LedgerBusy, TacitError
-from shared.wire import open_refusal, open_reply, pack_plan
+from shared.wire import open_refusal, open_reply, pack_plan, with_witness
 from simulations.grid import LocalGrid, enter_run
 from tests.factories import mechanism, tiny_plan, write_site, zeros
+from tests.standin import a_witness
 
 QUOTED = "user-00017 liked film-0007"
 
@@ -216,6 +217,31 @@ def test_a_ledger_that_cannot_be_believed_is_not_written_to(tmp_path: Path) -> N
 
     assert open_refusal(content) == ("site-1", "LedgerBroken")
     assert not site.ledger.exists()
+
+
+def test_a_ledger_that_is_lost_is_not_begun_anew_to_record_its_loss(
+    tmp_path: Path,
+) -> None:
+    """The server remembers one; nothing of it is left here."""
+    site = write_site(tmp_path)
+
+    content = reply(with_witness(instruction(), a_witness("site-1", 3)), tmp_path)
+
+    assert open_refusal(content) == ("site-1", "LedgerBroken")
+    assert {path.name for path in tmp_path.iterdir()} == {"site.toml", "policy.toml"}
+    assert not site.ledger.exists()
+
+
+def test_a_site_that_is_in_a_round_says_so_and_writes_nothing_between(
+    tmp_path: Path,
+) -> None:
+    site = write_site(tmp_path)
+
+    with site.open_ledger().alone():
+        content = reply(instruction(), tmp_path)
+
+    assert open_refusal(content) == ("site-1", "LedgerBusy")
+    assert refused(site) == []
 
 
 def test_a_folder_that_is_no_site_answers_under_the_folders_name(
