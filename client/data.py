@@ -15,7 +15,9 @@ import numpy.typing as npt
 import polars as pl
 
 from client import mapping, tables
+from client.mapping import DataMapping
 from client.rows import Table, rated, understand, values
+from client.sources import snapshot
 from client.tables import Faults
 from shared.catalogue import Catalogue
 from shared.errors import DataError
@@ -98,22 +100,42 @@ class SiteData:
 def load(folder: Path) -> SiteData:
     """Read a site's folder: ``data.toml``, its interactions and its items.
 
+    Of a database the last good snapshot is read; nothing connects here.
+
     Raises:
         ConfigError: Naming every fault of ``data.toml``.
+        DataError: Naming every class of problem in the two tables; or if a database was
+            never read.
+    """
+    mapped = mapping.read_mapping(folder)
+    if mapped.source is None:
+        return read_tables(folder, mapped, folder)
+    with snapshot.alone(folder):
+        state = snapshot.current(folder)
+        if state is None:
+            raise DataError(
+                f"{folder}: its database was never read: tacit site data check FOLDER"
+            )
+        return read_tables(snapshot.tables(folder, state.number), mapped, folder)
+
+
+def read_tables(inside: Path, mapped: DataMapping, folder: Path) -> SiteData:
+    """Read two tables as a site's ``data.toml`` says.
+
+    Args:
+        inside: Folder of the tables.
+        mapped: What ``data.toml`` says.
+        folder: What a person calls the site's data.
+
+    Raises:
         DataError: Naming every class of problem in the two tables.
     """
-    events, items = mapping.read_mapping(folder)
+    events, items = mapped.interactions, mapped.items
     faults = Faults(folder)
-    columns = {"user": events.user, "item": events.item, "timestamp": events.timestamp}
-    optional = {"rating": events.rating, "event": events.event}
-    columns |= {ours: name for ours, name in optional.items() if name}
-    event_rows = tables.read(folder / events.file, columns, faults)
-    text = {f"text {name}": name for name in items.text}
-    attributes = {f"attribute {name}": name for name in items.attributes}
+    event_rows = tables.read(inside / events.file, events.columns(), faults)
+    text, attributes = items.text_columns(), items.attribute_columns()
     fields = text | attributes
-    item_rows = tables.read(
-        folder / items.file, {"item": items.item} | fields, faults, lists=fields
-    )
+    item_rows = tables.read(inside / items.file, items.columns(), faults, lists=fields)
     positive = pl.lit(value=True)
     if events.rating:
         positive = rated(events.positive_rating)

@@ -1,12 +1,17 @@
 """What a site works with in a round: data, catalogue under the encoder, model.
 
-Read anew only if the site's files change; nothing of it leaves.
+A database is read once a round, and what was read is loaded anew only if it changed;
+nothing of it leaves. It refuses a catalogue in which the items of a run stand elsewhere.
 """
 
+import hashlib
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +21,10 @@ from client.head import FactorHead
 from client.model import HybridModel
 from client.prior import log_prior
 from client.site import Site
+from client.sources.refresh import first_read, for_round
+from client.sources.snapshot import current
 from shared.activations import Activations
+from shared.catalogue import Catalogue
 from shared.encoder import TextEncoder, open_encoder
 from shared.errors import LedgerBroken
 from shared.protocol import Adapter, AdapterSpec, Array, RoundPlan
@@ -39,18 +47,60 @@ class Workbench:
 def prepare(
     site: Site, plan: RoundPlan, adapter: Adapter
 ) -> tuple[HybridModel, list[UserExample]]:
-    """Return the model as it stands before the round, and one example per user."""
+    """Return the model as it stands before the round, and one example per user.
+
+    Items that are new since the run began have no popularity yet, and factors as at the
+    start.
+
+    Raises:
+        DataError: If the data cannot be used, or the run's items do not lead the
+            catalogue in their order.
+    """
+    for_round(site.data, f"{plan.run}/{plan.number}")
     bench = workbench(site, plan.spec)
+    require_same_items(site, plan.run, bench.data.catalogue)
     bench.encoder.set_adapter(adapter)
-    head = FactorHead(len(bench.data.catalogue), plan.recipe.factors, plan.recipe.seed)
+    items = len(bench.data.catalogue)
+    head = FactorHead(items, plan.recipe.factors, plan.recipe.seed)
     earlier = site.newest_head(plan.run, plan.number - 1)
     if earlier is not None:
-        head.load(earlier)
+        head.load(grown(earlier, head.state()))
     prior = popularity_prior(site, plan.run)
+    prior = np.pad(prior, (0, items - len(prior)))
     model = HybridModel(
         bench.encoder, bench.activations, bench.centre, head, prior, plan.recipe
     )
     return model, bench.examples
+
+
+def require_same_items(site: Site, run: str, catalogue: Catalogue) -> None:
+    """Keep the order of a run's items, and refuse a catalogue that does not begin so.
+
+    Head and popularity stand by an item's place: an item that moved would take over
+    what another one learned.
+
+    Raises:
+        DataError: If an item of the run is gone or stands elsewhere.
+    """
+    kept = site.kept(run, "items")
+    count = len(catalogue) if kept is None else int(kept["count"])
+    digest = hashlib.sha256("\0".join(catalogue.ids[:count]).encode()).digest()
+    now = {"count": np.array(count), "sha256": np.frombuffer(digest, np.uint8)}
+    if kept is None:
+        site.keep(run, "items", now)
+    elif count > len(catalogue) or not np.array_equal(kept["sha256"], now["sha256"]):
+        raise DataError(
+            f"run {run!r} began with {count} items that no longer lead the catalogue "
+            f"of {len(catalogue)}; restore their order, or start a new run"
+        )
+
+
+def grown(kept: Mapping[str, Array], start: Mapping[str, Array]) -> dict[str, Array]:
+    """Return tensors of a head kept for fewer items; the rest are as they start."""
+    return {
+        name: np.concatenate([array, start[name][len(array) :]])
+        for name, array in kept.items()
+    }
 
 
 def popularity_prior(site: Site, run: str) -> Array:
@@ -66,17 +116,29 @@ def popularity_prior(site: Site, run: str) -> Array:
 
 
 def workbench(site: Site, spec: AdapterSpec) -> Workbench:
-    """Return data and catalogue under the encoder; read anew only if files change."""
-    files = site.data.iterdir() if site.data.is_dir() else ()
-    stamp = max((f.stat().st_mtime_ns for f in files), default=0)
+    """Return data and catalogue under the encoder; loaded anew only if data change."""
+    first_read(site.data)
+    files = [f for f in site.data.iterdir() if f.is_file()]
+    newest = max(f.stat().st_mtime_ns for f in files)
+    state = current(site.data)
     return _workbench(
-        site.data, stamp, site.cache, site.settings.base, spec, site.settings.device
+        site.data,
+        (newest, state.number if state else 0),
+        site.cache,
+        site.settings.base,
+        spec,
+        site.settings.device,
     )
 
 
 @lru_cache(maxsize=32)
 def _workbench(
-    data: Path, stamp: int, cache: Path, base: str, spec: AdapterSpec, device: str
+    data: Path,
+    stamp: tuple[int, int],
+    cache: Path,
+    base: str,
+    spec: AdapterSpec,
+    device: str,
 ) -> Workbench:
     """Read and encode once per state of the files; ``stamp`` is part of the key."""
     del stamp

@@ -40,7 +40,12 @@ def table(parts: Iterator[Rows], columns: Sequence[str]) -> pl.DataFrame:
 
 
 def events(
-    parts: Iterator[Rows], columns: Sequence[str], cursor: str, *, text: bool
+    parts: Iterator[Rows],
+    columns: Sequence[str],
+    cursor: str,
+    *,
+    text: bool,
+    kind: Kind | None = None,
 ) -> tuple[pl.DataFrame, Kind | None]:
     """Return rows as columns of text with their places, and the kind of the cursor.
 
@@ -49,12 +54,12 @@ def events(
         columns: What they hold; ``cursor`` is among them.
         cursor: The column to read on by.
         text: Whether text may be a cursor.
+        kind: What the cursor was before, if it was read before.
 
     Raises:
         DataError: If the cursor's column is not fit for one.
     """
     where = columns.index(cursor)
-    kind: Kind | None = None
     frames = []
     for part in parts:
         found = [row[where] for row in part]

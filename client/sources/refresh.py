@@ -6,34 +6,28 @@ went within the overlap is noticed. What changed or went below it is not, before
 everything is read anew.
 """
 
-import hashlib
-import json
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
-from sqlalchemy import Connection
 
 from client.data import read_tables
 from client.mapping import DataMapping, read_mapping
-from client.sources import cells, cursor, snapshot
-from client.sources.cursor import COLUMN, Position
-from client.sources.database import Since, batches, columns_of, reading
-from client.sources.settings import Database
-from client.sources.snapshot import State
-from client.tables import Faults
+from client.sources import merge, snapshot
+from client.sources.cursor import COLUMN, Kind, Position, position, require_one_way
+from client.sources.reading import read
+from client.sources.snapshot import State, Tables
 from shared.errors import DataError, InputError
 
 FIRST = "first"  # reader of a snapshot that no round has used yet
 log = logging.getLogger("tacit.site")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What reading a source came to; counts are for the screen of the site alone.
+    """What reading a source came to; for the site's own screen.
 
     Args:
         state: Of the snapshot that is now in use.
@@ -46,18 +40,6 @@ class Refreshed:
     changed: bool
     whole: bool
     rows: int
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Tables:
-    """Events and items as the snapshot holds them, or would."""
-
-    events: pl.DataFrame
-    items: pl.DataFrame
-
-    def equals(self, other: "Tables") -> bool:
-        """Return whether both tables are the same, row for row."""
-        return self.events.equals(other.events) and self.items.equals(other.items)
 
 
 def for_round(folder: Path, reader: str) -> None:
@@ -115,13 +97,11 @@ def refresh(
             each case the last good snapshot stays in use, and the message says so.
     """
     mapped = read_mapping(folder)
-    if mapped.source is None:
-        raise DataError(f"{folder} names no database; files are read where they lie")
     began = now or datetime.now(UTC)
     with snapshot.alone(folder):
         state = snapshot.current(folder)
         try:
-            return _refresh(folder, mapped, mapped.source, state, reader, began, full)
+            return _read_on(folder, mapped, state, began, reader, full=full)
         except InputError as error:
             if state is None:
                 raise
@@ -129,20 +109,60 @@ def refresh(
             raise type(error)(f"{error}\n  {stays}") from None
 
 
-def _refresh(
+def _read_on(  # noqa: PLR0913  # all that a new state comes from
     folder: Path,
     mapped: DataMapping,
-    source: Database,
     state: State | None,
-    reader: str,
     began: datetime,
+    reader: str,
+    *,
     full: bool,
 ) -> Refreshed:
     """Read, join with what is known, check, and put into use."""
-    digest = _digest(mapped, source)
-    old = _old(folder, state) if state else None
-    known = state if state and state.source == digest and not full else None
-    position = known.position if known else None
-    fresh, kind = _read(folder, mapped, source, position)
-    new = _joined(old, fresh, mapped, source, position)
-    faults = Faults(folder)
+    digest = mapped.digest()
+    on = bool(state and state.source == digest and not full)
+    old = snapshot.read(folder, state.number) if state else None
+    fresh = read(folder, mapped, state.position if state and on else None)
+    new = Tables(
+        events=merge.events(old.events if old else None, fresh.events, fresh.place),
+        items=merge.items(
+            old.items if old else None, fresh.items, mapped.items.item, keep_gone=on
+        ),
+    )
+    changed = old is None or not new.equals(old)
+    number = (state.number if state else 0) + changed
+    if changed:
+        snapshot.write(folder, number, new)
+        read_tables(snapshot.tables(folder, number), mapped, folder)
+    made = State(
+        number=number,
+        source=digest,
+        read=began.isoformat(timespec="seconds"),
+        reader=reader,
+        position=_position(mapped, new.events, fresh.kind, began),
+    )
+    snapshot.use(folder, made)
+    whole = fresh.place is None
+    return Refreshed(made, changed=changed, whole=whole, rows=len(fresh.events))
+
+
+def _position(
+    mapped: DataMapping, events: pl.DataFrame, kind: Kind | None, began: datetime
+) -> Position | None:
+    """Return how far the source was read, or None where there is no cursor.
+
+    Raises:
+        DataError: If the cursor is not fit.
+    """
+    source, places = mapped.source, events.get_column(COLUMN, default=None)
+    if source is None or kind is None or places is None:
+        return None
+    if places.has_nulls():
+        raise DataError(
+            f"column {source.cursor!r} has no value in {places.null_count()} event(s); "
+            "a row without a cursor is never read again: leave it out in the query"
+        )
+    if kind == "text":
+        require_one_way(places, source.cursor)
+    clock = source.cursor == mapped.interactions.timestamp
+    return position(places, kind, began, clock=clock)

@@ -48,6 +48,11 @@ class Database:
     password_env: str = ""
     password_file: str = ""
 
+    @property
+    def sqlite(self) -> bool:
+        """Whether it is a file of SQLite."""
+        return self.url.startswith("sqlite:")
+
     def faults(self) -> list[str]:
         """Return one sentence for each value out of range; none repeats the URL."""
         faults = list(_url_faults(self.url))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import polars as pl
 from filelock import FileLock
+from polars.exceptions import PolarsError
 
 from client.sources.cursor import Position
 from shared.durable import replace_file, sync_folder
@@ -24,6 +25,18 @@ from shared.errors import DataError
 
 FOLDER = "snapshots"
 EVENTS, ITEMS = "interactions.parquet", "items.parquet"
+
+
+@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
+class Tables:
+    """Events and items as a snapshot holds them: raw behaviour, never printed."""
+
+    events: pl.DataFrame
+    items: pl.DataFrame
+
+    def equals(self, other: "Tables") -> bool:
+        """Return whether both tables are the same, row for row."""
+        return self.events.equals(other.events) and self.items.equals(other.items)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,22 +92,37 @@ def tables(folder: Path, number: int) -> Path:
     return folder / FOLDER / f"{number:06}"
 
 
-def write(folder: Path, number: int, events: pl.DataFrame, items: pl.DataFrame) -> Path:
-    """Write the tables of a snapshot durably, and return their folder.
+def read(folder: Path, number: int) -> Tables:
+    """Return the tables of a snapshot.
 
-    It is not in use before ``use`` says so.
+    Raises:
+        DataError: If they are not there or were changed.
     """
     inside = tables(folder, number)
-    shutil.rmtree(inside, ignore_errors=True)  # what a process left that died
+    try:
+        return Tables(
+            events=pl.read_parquet(inside / EVENTS),
+            items=pl.read_parquet(inside / ITEMS),
+        )
+    except (OSError, PolarsError):
+        raise DataError(
+            f"{inside} cannot be read; delete the folder {FOLDER} to read the source "
+            "anew"
+        ) from None
+
+
+def write(folder: Path, number: int, new: Tables) -> None:
+    """Write a snapshot durably; it is not in use before ``use`` says so."""
+    inside = tables(folder, number)
+    shutil.rmtree(inside, ignore_errors=True)  # what was refused, or died
     inside.mkdir(mode=0o700)
-    for name, frame in ((EVENTS, events), (ITEMS, items)):
+    for name, frame in ((EVENTS, new.events), (ITEMS, new.items)):
         with (inside / name).open("wb") as file:
             frame.write_parquet(file)
             file.flush()
             os.fsync(file.fileno())
     sync_folder(inside)
     sync_folder(inside.parent)
-    return inside
 
 
 def use(folder: Path, state: State) -> None:
@@ -104,8 +132,3 @@ def use(folder: Path, state: State) -> None:
     for other in inside.iterdir():
         if other.is_dir() and other != tables(folder, state.number):
             shutil.rmtree(other)
-
-
-def discard(folder: Path, number: int) -> None:
-    """Delete the tables of a snapshot that is not in use."""
-    shutil.rmtree(tables(folder, number), ignore_errors=True)

@@ -202,7 +202,11 @@ def _metric(folder: Path) -> Finding:
     noise = replace(NOISE, q=1.0, steps=1, metric_sigma=4.0)
     values, hashes = [], []
     for number in range(1, REPEATS + 1):
-        told = open_reply(ask(folder, number, noise)).metric
+        content = ask(folder, number, noise)
+        if refusal(content):
+            says = f"the site refuses release {number}: {refusal(content)}"
+            return _finding("metric", holds=False, says=says)
+        told = open_reply(content).metric
         values.append(told.value if told else float("nan"))
         hashes.append(sha256(metric_bytes(told)).hexdigest() if told else "")
     spread = float(np.std(values, ddof=1)) / (noise.metric_sigma / USERS)
