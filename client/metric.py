@@ -19,6 +19,7 @@ from shared.protocol import Array, Mechanism
 
 PLACES = 10
 NAME = f"ndcg@{PLACES}"
+BLOCK = 256  # users scored at a time
 FEWEST = 2  # likes: one to foretell, one to do it from
 
 
@@ -56,6 +57,14 @@ def per_user(
     able = [example for example in examples if len(example.likes) >= FEWEST]
     if not able:
         return np.zeros(0)
+    blocks = [able[first : first + BLOCK] for first in range(0, len(able), BLOCK)]
+    return np.concatenate([_foretold(model, block) for block in blocks])
+
+
+def _foretold(
+    model: HybridModel, able: Sequence[UserExample]
+) -> npt.NDArray[np.float64]:
+    """Return how well each of these users' newest like is foretold, in [0, 1]."""
     older = [example.likes[:-1] for example in able]
     newest = np.array([example.likes[-1] for example in able])
     scores = _last_where_undefined(model.score([likes[::-1] for likes in older]))

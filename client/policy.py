@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import time
 
+from shared.adapter import norm
 from shared.errors import PolicyRefused
 from shared.limits import Limits
-from shared.protocol import RoundPlan
+from shared.protocol import Adapter, RoundPlan
 
 RELEASES = ("popularity", "metrics")
 TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
@@ -42,6 +43,7 @@ class SitePolicy:
         modules: Where LoRA may sit.
         max_rank: Largest LoRA rank.
         max_tensor_mib: Largest adapter, in MiB of float32, in one round.
+        max_start_norm: Longest joint L2 norm of the adapter that a round starts from.
         code: Digest of the one code that may train; empty for any.
         releases: DP releases beside updates that may be made.
         hours: When the site trains, local time; empty for always.
@@ -62,6 +64,7 @@ class SitePolicy:
     modules: tuple[str, ...] = ("output",)
     max_rank: int = 256
     max_tensor_mib: float = 64.0
+    max_start_norm: float = 1000.0
     code: str = ""
     releases: tuple[str, ...] = ("popularity",)
     hours: str = ""
@@ -128,6 +131,7 @@ class SitePolicy:
             "max-clip": self.max_clip,
             "max-rank": self.max_rank,
             "max-tensor-mib": self.max_tensor_mib,
+            "max-start-norm": self.max_start_norm,
         }
 
 
@@ -179,6 +183,23 @@ def require_shapes(plan: RoundPlan, shapes: Mapping[str, tuple[int, ...]]) -> No
         raise PolicyRefused(
             f"round {plan.number} refused by policy: its tensors are not the "
             f"{len(shapes)} that {plan.spec.modules} of rank {plan.spec.rank} has"
+        )
+
+
+def require_start(adapter: Adapter, policy: SitePolicy) -> None:
+    """Return if a round may start from this adapter.
+
+    Its values do not bear on the guarantee; absurd ones would make the site pay for a
+    change that is lost in rounding.
+
+    Raises:
+        PolicyRefused: If the adapter is longer than the policy allows.
+    """
+    length = norm(adapter)
+    if not length <= policy.max_start_norm:
+        raise PolicyRefused(
+            f"the adapter to start from has norm {length:.4g}, over "
+            f"max-start-norm={policy.max_start_norm}"
         )
 
 

@@ -30,6 +30,7 @@ WORDS = {
     "modules": "Where adapters may sit: output, dense:K, attention:K.",
     "max_rank": "Largest LoRA rank.",
     "max_tensor_mib": "Most MiB of tensors that leave in one round.",
+    "max_start_norm": "Longest adapter, in L2 norm, that a round may start from.",
     "code": 'SHA-256 of the one code that may train; "" for any.',
     "releases": "DP releases beside updates: popularity (stays here), metrics (leave).",
     "hours": 'When the site trains, local time, such as "22:00-06:00"; "" for always.',

@@ -18,7 +18,12 @@ from client.heap import keep_freed_memory
 from client.metric import NAME, release_metric
 from client.model import HybridModel
 from client.noise import SecretStreams, insecure_streams, secret_streams
-from client.policy import Circumstances, require_allowed, require_shapes
+from client.policy import (
+    Circumstances,
+    require_allowed,
+    require_shapes,
+    require_start,
+)
 from client.prior import release_popularity
 from client.site import Site, round_name
 from client.train import train_round
@@ -62,6 +67,7 @@ def answer(
     """
     keep_freed_memory()
     require_allowed(plan, site.policy, circumstances(site))
+    require_start(adapter, site.policy)
     encoder = open_encoder(
         site.settings.base, plan.spec, device_of(site.settings.device)
     )

@@ -18,7 +18,7 @@ ENGINES = ("inprocess", "ray")
 TABLES: Mapping[str, frozenset[str]] = {
     # what a scenario may set of each; the rest follows from the scenario itself
     "spec": frozenset({"modules", "rank", "scale", "seed", "max-tokens"}),
-    "mechanism": frozenset({"q", "clip", "steps"}),
+    "mechanism": frozenset({"q", "clip", "steps", "metric-sigma"}),
     "recipe": frozenset(Recipe.__dataclass_fields__) - {"seed"},
     "federation": frozenset(
         {

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from datetime import time
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,8 +17,10 @@ from client.policy import (
     is_open,
     require_allowed,
     require_shapes,
+    require_start,
 )
 from shared.accounting import GaussianEvent
+from shared.adapter import norm
 from shared.errors import PolicyRefused
 from shared.protocol import Mechanism, RoundPlan
 from tests.standin import a_plan
@@ -279,8 +282,9 @@ def test_every_limit_of_a_policy_is_tried_by_the_property_above() -> None:
     the_ledgers = {"epsilon", "delta", "users", "insecure_test_noise"}
     of_releases = {"a popularity release ", "a metric "}  # one key, two limits
     of_the_plan = {"site 'a' "}
+    elsewhere = {"releases", "max_start_norm"}  # the latter has a property of its own
 
-    limits = {field.name for field in fields(SitePolicy)} - the_ledgers - {"releases"}
+    limits = {field.name for field in fields(SitePolicy)} - the_ledgers - elsewhere
 
     assert len(limits) == len(BEYOND.keys() - of_releases - of_the_plan)
 
@@ -371,6 +375,19 @@ def test_a_plan_of_other_tensors_is_refused(shapes: dict[str, tuple[int, ...]]) 
 
     with pytest.raises(PolicyRefused, match=told):
         require_shapes(replace(a_plan(), shapes=shapes), SHAPES)
+
+
+@given(length=st.floats(0, 1e30), limit=st.floats(1e-3, 1e6))
+def test_a_round_starts_from_no_adapter_longer_than_the_policy_allows(
+    length: float, limit: float
+) -> None:
+    start = {"a": np.array([length, 0.0], np.float32)}
+    ours = policy(max_start_norm=limit)
+    if norm(start) <= limit:
+        require_start(start, ours)
+    else:
+        with pytest.raises(PolicyRefused, match="max-start-norm"):
+            require_start(start, ours)
 
 
 MINUTES = st.integers(0, 24 * 60 - 1)

@@ -37,6 +37,7 @@ def policies(draw: st.DrawFn) -> SitePolicy:
         modules=tuple(draw(st.lists(st.text(), max_size=3))),
         max_rank=draw(COUNTS),
         max_tensor_mib=draw(ABOVE_ZERO),
+        max_start_norm=draw(ABOVE_ZERO),
         code=draw(DIGESTS),
         releases=tuple(draw(st.lists(st.sampled_from(RELEASES), max_size=2))),
         hours=draw(st.sampled_from(["", "22:00-06:00"])),

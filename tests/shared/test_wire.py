@@ -316,7 +316,19 @@ SCALARS = [
     *((key,) for key in ("run", "number")),
     *((part, key) for part in ("spec", "mechanism", "recipe") for key in PLAN[part]),
 ]
-WRONG = [None, [], {}, [1], "", "../up", -1, -0.5, "x" * 300, math.nan, math.inf]
+WRONG: list[object] = [
+    None,
+    [],
+    {},
+    [1],
+    "",
+    "../up",
+    -1,
+    -0.5,
+    "x" * 300,
+    math.nan,
+    math.inf,
+]
 
 
 def changed(path: tuple[str, ...], value: object) -> str:
