@@ -10,6 +10,7 @@ import tomli_w
 
 from shared.encoder import base_digest, open_encoder
 from shared.errors import ConfigError
+from shared.limits import PURPOSES
 from simulations import arms, evaluate, report
 from simulations.arms import Trained
 from simulations.evaluate import Outcome, Score
@@ -111,7 +112,7 @@ def _outcome(stage: Stage, arm: str, trained: dict[str, list[Trained]]) -> Outco
         epsilon = max(arms.spent(site, "popularity") for site in sites)
     else:
         scores = [_trained_score(stage, site) for site in trained[arm]]
-        epsilon = max(arms.spent(s, "popularity", "training") for s in trained[arm])
+        epsilon = max(arms.spent(s, *PURPOSES) for s in trained[arm])
     if stage.scenario.simulation.insecure_test_noise:
         epsilon = math.inf
     rankings = {
