@@ -25,6 +25,7 @@ from client.site import LEDGER, SiteSettings, settings_text
 from shared.accounting import GaussianEvent, epsilon
 from shared.chain import Chain
 from shared.encoder import base_digest, open_encoder
+from shared.errors import TacitError
 from shared.ledger_file import read_ledger
 from shared.protocol import AdapterSpec, Mechanism, Recipe, RoundPlan
 from shared.sealing import metric_bytes, update_bytes
@@ -203,10 +204,11 @@ def _metric(folder: Path) -> Finding:
     values, hashes = [], []
     for number in range(1, REPEATS + 1):
         content = ask(folder, number, noise)
-        if refusal(content):
-            says = f"the site refuses release {number}: {refusal(content)}"
+        try:
+            told = open_reply(content).metric
+        except TacitError as error:
+            says = f"release {number} is no reply: {refusal(content) or error}"
             return _finding("metric", holds=False, says=says)
-        told = open_reply(content).metric
         values.append(told.value if told else float("nan"))
         hashes.append(sha256(metric_bytes(told)).hexdigest() if told else "")
     spread = float(np.std(values, ddof=1)) / (noise.metric_sigma / USERS)
