@@ -1,11 +1,10 @@
 """What a site works with in a round: data, catalogue under the encoder, model.
 
-A database is read once a round, and what was read is loaded anew only if it changed;
-nothing of it leaves. It refuses a catalogue in which the items of a run stand elsewhere.
+A database is read once a round; what was read is loaded anew only if it changed, and
+nothing of it leaves. A catalogue is refused in which a run's items stand elsewhere.
 """
 
 import hashlib
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,7 +25,7 @@ from client.sources.snapshot import current
 from shared.activations import Activations
 from shared.catalogue import Catalogue
 from shared.encoder import TextEncoder, open_encoder
-from shared.errors import LedgerBroken
+from shared.errors import DataError, LedgerBroken
 from shared.protocol import Adapter, AdapterSpec, Array, RoundPlan
 
 

@@ -1,6 +1,6 @@
 """How far a source was read, and from where to read on: a number, an instant or text.
 
-A cursor refuses to mix these: what cannot be compared with itself cannot be read on from.
+It refuses to mix these: what cannot be compared cannot be read on from.
 """
 
 import re
@@ -94,8 +94,10 @@ def the_kind(found: set[str], *, name: str, text: bool) -> Kind:
 def require_one_way(column: pl.Series, name: str) -> None:
     """Refuse text of which the order of bytes is not the order in time."""
     ways = column.str.extract_groups(_WAY)
-    if not column.str.contains(_WAY).all() or ways.n_unique() > 1:
-        raise DataError(f"column {name!r} {_CANNOT.format('text of several forms')}")
+    alike = column.str.contains(_WAY).all() and ways.n_unique() == 1
+    if not alike or not _is_instant(str(column.max())):
+        fault = _CANNOT.format("text that is not ISO 8601 of one form")
+        raise DataError(f"column {name!r} {fault}")
 
 
 def position(column: pl.Series, kind: Kind, now: datetime, *, clock: bool) -> Position:
@@ -133,6 +135,14 @@ def _micros(value: datetime) -> int:
 def _read_text(text: str) -> datetime:
     instant = datetime.fromisoformat(text)
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _is_instant(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _like(text: str, instant: datetime) -> str:

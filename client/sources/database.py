@@ -7,8 +7,8 @@ words may quote a user.
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from urllib.parse import quote
 from sqlalchemy import (
     URL,
     BigInteger,
+    BindParameter,
     ColumnElement,
     Connection,
     DateTime,
     Engine,
+    Select,
     Subquery,
     Text,
     bindparam,
@@ -35,6 +37,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
+from sqlalchemy.types import TypeEngine
 
 from client.sources.cells import Rows
 from client.sources.cursor import Kind, Place, parameter
@@ -47,7 +50,7 @@ LOCAL = {"", "localhost", "127.0.0.1", "::1"}
 _ENGINE = "tacit"
 _QUIET: dict[str, Any] = {"hide_parameters": True, "logging_name": _ENGINE}
 _CONNECT = {"connect_timeout": "10", "tcp_user_timeout": "30000"}  # s, ms
-_TYPES = {
+_TYPES: dict[Kind, TypeEngine[Any]] = {
     "number": BigInteger(),
     "instant": DateTime(timezone=True),
     "local": DateTime(),
@@ -59,7 +62,7 @@ logging.getLogger(f"sqlalchemy.engine.Engine.{_ENGINE}").setLevel(logging.WARNIN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Since:
-    """From where to read on: rows of which ``column`` is at least ``place``, or null."""
+    """From where to read on: rows whose ``column`` is at least ``place``, or null."""
 
     column: str
     kind: Kind
@@ -67,7 +70,7 @@ class Since:
 
     def clause(self) -> ColumnElement[bool]:
         """Return the condition; what has no cursor is read, so that it is noticed."""
-        least = bindparam(
+        least: BindParameter[Any] = bindparam(
             "since", parameter(self.kind, self.place), type_=_TYPES[self.kind]
         )
         return or_(column(self.column) >= least, column(self.column).is_(None))
@@ -104,7 +107,9 @@ def columns_of(connection: Connection, name: str, query: str) -> list[str]:
     Raises:
         DataError: If the database does not understand the query, in its own words.
     """
-    nothing = select(literal_column("*")).select_from(_table(query)).where(false())
+    nothing: Select[Any] = (
+        select(literal_column("*")).select_from(_table(query)).where(false())
+    )
     with telling(f"query {name!r} is refused", in_its_words=True):
         return list(connection.execute(nothing).keys())
 
@@ -115,21 +120,23 @@ def batches(
     query: str,
     columns: Sequence[str],
     since: Since | None = None,
-) -> Iterator[Rows]:
+) -> Generator[Rows, None, None]:
     """Yield rows of a query, at most ``BATCH`` at a time; no other column is read.
+
+    Close the generator if it is left early, to free what the database holds for it.
 
     Raises:
         DataError: If reading ends before the last row; without the database's words.
     """
-    rows = select(*map(column, columns)).select_from(_table(query))
+    wanted: list[ColumnElement[Any]] = [column(name) for name in columns]
+    rows = select(*wanted).select_from(_table(query))
     if since:
         rows = rows.where(since.clause())
     with telling(f"query {name!r} failed", in_its_words=False):
-        result = connection.execution_options(max_row_buffer=BATCH).execute(
-            rows, execution_options={"stream_results": True}
-        )
-        for part in result.partitions(BATCH):
-            yield [tuple(row) for row in part]
+        streamed = connection.execute(rows, execution_options={"yield_per": BATCH})
+        with closing(streamed) as result:
+            for part in result.partitions():
+                yield [tuple(row) for row in part]
 
 
 def _table(query: str) -> Subquery:
@@ -168,7 +175,7 @@ def _engine(source: Database, folder: Path) -> Engine:
 
 
 def _encrypted(url: URL) -> URL:
-    """Return the URL of a distant server with TLS verified, unless it says otherwise."""
+    """Return a distant server's URL with TLS verified, unless it says otherwise."""
     named = url.query.get("host", ())
     hosts = {url.host or "", *((named,) if isinstance(named, str) else named)}
     distant = [h for h in hosts - LOCAL if not h.startswith("/")]
@@ -195,4 +202,6 @@ def telling(what: str, *, in_its_words: bool) -> Iterator[None]:
         if in_its_words:
             primary = getattr(getattr(raised, "diag", None), "message_primary", None)
             said += f": {' '.join(str(primary or raised).split())}"
+        else:
+            said += "; its words may quote a user: run the query by hand to read them"
         raise DataError(f"{what} ({said})") from None

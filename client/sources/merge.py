@@ -15,15 +15,21 @@ def events(
 
     Args:
         known: Events of the snapshot, with their places; None: there are none.
-        fresh: Events that were read, with their places.
+        fresh: Events that were read, with their places if there is a cursor.
         since: The place that was read from.
 
     Returns:
         Events in order of their places and then of their columns: an order that the
-        database cannot change.
+        database cannot change. Without a cursor, what was read, as it was read.
     """
-    if known is not None and since is not None and known.schema == fresh.schema:
-        fresh = pl.concat([known.filter(pl.col(COLUMN) < since), fresh])
+    if COLUMN not in fresh.columns:
+        return fresh
+    if known is not None and since is not None:
+        below = known.filter(pl.col(COLUMN) < since)
+        if fresh.is_empty():
+            return below
+        if known.schema == fresh.schema:  # if not, it is refused when it is checked
+            fresh = pl.concat([below, fresh])
     plain = [name for name in fresh.columns if fresh.schema[name] == pl.String]
     return fresh.sort(COLUMN, *plain, nulls_last=True)
 

@@ -1,5 +1,6 @@
 """What a site's two queries give now: no column but those that are named, as text."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def read(folder: Path, mapped: DataMapping, position: Position | None) -> Fresh:
         _find(connection, "items", source.items, item_columns, faults)
         faults.raise_if_any()
         given = batches(connection, "items", source.items, item_columns)
-        items = cells.table(given, item_columns)
+        with closing(given):
+            items = cells.table(given, item_columns)
         return _events(connection, source, event_columns, items, position)
 
 
@@ -77,20 +79,21 @@ def _events(
     position: Position | None,
 ) -> Fresh:
     """Read events from where they were read before."""
-    since = None
+    since: Since | None = None
     if position:
-        place = position.earlier(source.overlap)
-        since = Since(column=source.cursor, kind=position.kind, place=place)
+        least = position.earlier(source.overlap)
+        since = Since(column=source.cursor, kind=position.kind, place=least)
     parts = batches(connection, "interactions", source.interactions, columns, since)
-    if not source.cursor:
-        events, kind = cells.table(parts, columns), None
-    else:
-        events, kind = cells.events(
-            parts,
-            columns,
-            source.cursor,
-            text=source.sqlite,
-            kind=position.kind if position else None,
-        )
+    with closing(parts):
+        if not source.cursor:
+            events, kind = cells.table(parts, columns), None
+        else:
+            events, kind = cells.events(
+                parts,
+                columns,
+                source.cursor,
+                text=source.sqlite,
+                kind=position.kind if position else None,
+            )
     place = since.place if since else None
     return Fresh(events=events, items=items, kind=kind, place=place)

@@ -1,13 +1,12 @@
 """From a database to a new snapshot: all of it good, or the last good one stays.
 
-Rows at or above the place that was read so far, less an overlap, take the place of those
-that the snapshot holds from there on: nothing is lost or doubled, and what changed or
-went within the overlap is noticed. What changed or went below it is not, before
-everything is read anew.
+Events from an overlap before the newest place on are read again, and replace those of
+the snapshot: nothing is lost or doubled, and what changed or went within the overlap is
+noticed. What changed or went below it is not, before everything is read anew.
 """
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def for_round(folder: Path, reader: str) -> None:
     with snapshot.alone(folder):
         state = snapshot.current(folder)
         if state and state.reader in {FIRST, reader}:
-            snapshot.use(folder, replace(state, reader=reader))
+            snapshot.use(folder, state.with_reader(reader))
             return
     try:
         refresh(folder, reader=reader)
@@ -109,7 +108,7 @@ def refresh(
             raise type(error)(f"{error}\n  {stays}") from None
 
 
-def _read_on(  # noqa: PLR0913  # all that a new state comes from
+def _read_on(
     folder: Path,
     mapped: DataMapping,
     state: State | None,
@@ -126,20 +125,29 @@ def _read_on(  # noqa: PLR0913  # all that a new state comes from
     new = Tables(
         events=merge.events(old.events if old else None, fresh.events, fresh.place),
         items=merge.items(
-            old.items if old else None, fresh.items, mapped.items.item, keep_gone=on
+            old.items if old else None,
+            fresh.items,
+            mapped.items.item,
+            keep_gone=not full,
         ),
     )
     changed = old is None or not new.equals(old)
     number = (state.number if state else 0) + changed
-    if changed:
-        snapshot.write(folder, number, new)
-        read_tables(snapshot.tables(folder, number), mapped, folder)
+    try:
+        if changed:
+            snapshot.write(folder, number, new)
+            read_tables(snapshot.tables(folder, number), mapped, folder)
+        place = _position(mapped, new.events, fresh.kind, began)
+    except DataError:
+        if changed:
+            snapshot.discard(folder, number)
+        raise
     made = State(
         number=number,
         source=digest,
         read=began.isoformat(timespec="seconds"),
         reader=reader,
-        position=_position(mapped, new.events, fresh.kind, began),
+        position=place,
     )
     snapshot.use(folder, made)
     whole = fresh.place is None

@@ -1,4 +1,4 @@
-"""The ``[source]`` of a ``data.toml``: which database, asked what; never a credential."""
+"""``[source]`` in ``data.toml``: which database, asked what; never a credential."""
 
 import os
 import stat

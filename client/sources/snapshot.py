@@ -1,10 +1,10 @@
-"""The last good copy of a database's rows: Parquet beside ``data.toml``, all or nothing.
+"""The last good copy of a database's rows, beside ``data.toml``: all or nothing.
 
     snapshots/state.json   which snapshot is in use, and how far its source was read
     snapshots/000007/      interactions.parquet, items.parquet; never changed
 
-Whatever happens while a new one is written, ``state.json`` names a whole one. The folder
-is its owner's alone: it holds raw behaviour.
+Whatever happens while a new one is written, ``state.json`` names a whole one. The
+folder is its owner's alone: it holds raw behaviour.
 """
 
 import json
@@ -56,6 +56,16 @@ class State:
     read: str
     reader: str
     position: Position | None
+
+    def with_reader(self, reader: str) -> "State":
+        """Return the same state, read for somebody else."""
+        return State(
+            number=self.number,
+            source=self.source,
+            read=self.read,
+            reader=reader,
+            position=self.position,
+        )
 
 
 @contextmanager
@@ -132,3 +142,8 @@ def use(folder: Path, state: State) -> None:
     for other in inside.iterdir():
         if other.is_dir() and other != tables(folder, state.number):
             shutil.rmtree(other)
+
+
+def discard(folder: Path, number: int) -> None:
+    """Delete the tables of a snapshot that was refused: they are raw behaviour."""
+    shutil.rmtree(tables(folder, number))
