@@ -49,7 +49,11 @@ def log_prior(popularity: Array, sigma: float) -> Array:
         sigma: Standard deviation of its noise; 0 leaves exact counts as they are.
     """
     if sigma > 0:
-        found, edges = np.histogram(popularity, GRID)
+        low, high = float(popularity.min()), float(popularity.max())
+        widest = max(
+            high, low + sigma / GRID
+        )  # equal counts have no width of their own
+        found, edges = np.histogram(popularity, GRID, (low, widest))
         at = (edges[1:] + edges[:-1]) / 2
         near = np.exp(-np.square((at[:, None] - at) / sigma) / 2) * found
         crowd = near.sum(axis=1)

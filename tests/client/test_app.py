@@ -20,7 +20,7 @@ from simulations.grid import LocalGrid, enter_run
 from tests.factories import mechanism, tiny_plan, write_site, zeros
 from tests.standin import a_witness
 
-QUOTED = "user-00017 liked film-0007"
+QUOTED = "user-7700017077 liked film-0007"
 
 
 def instruction(**changes: object) -> RecordDict:
@@ -152,7 +152,7 @@ def test_the_text_of_an_unforeseen_error_is_neither_sent_nor_logged_nor_recorded
     assert refused(site) == [{"run": "run", "round": 1, "reason": "InternalError"}]
     lines = [entry.line for entry in site.open_ledger().entries()]
     for text in (str(content), caplog.text, *lines):
-        assert "00017" not in text
+        assert "7700017077" not in text
         assert "film" not in text
     assert "InternalError" in caplog.text
 
@@ -187,7 +187,7 @@ def test_an_error_inside_an_error_is_not_told_either(
     content = reply(instruction(), tmp_path)
 
     assert open_refusal(content) == ("site-1", "ConfigError")
-    assert "00017" not in caplog.text
+    assert "7700017077" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_refusal_that_cannot_be_recorded_stays_a_refusal(
     content = reply(instruction(), tmp_path)
 
     assert open_refusal(content) == ("site-1", "PolicyRefused")
-    assert "00017" not in caplog.text
+    assert "7700017077" not in caplog.text
 
 
 def test_a_ledger_that_cannot_be_believed_is_not_written_to(tmp_path: Path) -> None:
