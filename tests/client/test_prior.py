@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import example, given
+from hypothesis import example as also
+from hypothesis import given
 from hypothesis import strategies as st
 
 from client.examples import UserExample
@@ -76,8 +77,8 @@ def test_the_noise_is_added_to_the_sums_and_to_nothing_else() -> None:
     counts=st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=30),
     sigma=st.just(0.0) | st.floats(0.1, 20),
 )
-@example(counts=[0.0, 1.4e-45], sigma=1.0)
-@example(counts=[3.0, 3.0], sigma=1.0)
+@also(counts=[0.0, 1.4e-45], sigma=1.0)
+@also(counts=[3.0, 3.0], sigma=1.0)
 def test_the_prior_is_finite_not_negative_and_keeps_the_order(
     counts: list[float], sigma: float
 ) -> None:
