@@ -51,7 +51,7 @@ def log_prior(popularity: Array, sigma: float) -> Array:
     if sigma > 0:
         low, high = float(popularity.min()), float(popularity.max())
         widest = max(high, low + sigma / GRID)  # equal counts have no width
-        found, edges = np.histogram(popularity, GRID, (low, widest))
+        found, edges = np.histogram(popularity.astype(float), GRID, (low, widest))
         at = (edges[1:] + edges[:-1]) / 2
         near = np.exp(-np.square((at[:, None] - at) / sigma) / 2) * found
         crowd = near.sum(axis=1)
