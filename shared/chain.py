@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.accounting import GaussianEvent, Relation, epsilon
+from shared.accounting import GaussianEvent, epsilon
+from shared.composition import Relation
 from shared.entries import (
     EXACT,
     FORMAT,

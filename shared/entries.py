@@ -13,7 +13,7 @@ from datetime import datetime
 from types import NoneType
 from typing import Any
 
-from shared.accounting import Relation
+from shared.composition import Relation
 
 FORMAT = 2
 UNIT = "one user account at one site: all its interactions, over all time"

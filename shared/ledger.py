@@ -22,9 +22,10 @@ from typing import Any, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from filelock import FileLock, Timeout
 
-from shared.accounting import GaussianEvent, Relation
+from shared.accounting import GaussianEvent
 from shared.chain import Chain, export_lines
 from shared.code import code_digest
+from shared.composition import Relation
 from shared.durable import sync_folder
 from shared.entries import EVENT, EXACT, FORMAT, NOISY, RELATION, UNIT, Entry, finite
 from shared.errors import BudgetSpent, ConfigError, LedgerBroken, LedgerBusy

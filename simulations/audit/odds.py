@@ -9,14 +9,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from shared.accounting import (
-    COARSE,
-    FINE,
-    MANY_KINDS,
-    ROUNDING,
-    GaussianEvent,
-    Relation,
-)
+from shared.accounting import GaussianEvent
+from shared.composition import COARSE, FINE, MANY_KINDS, ROUNDING, Relation
 from shared.errors import ConfigError
 from simulations.audit.bounds import gaussian_mu
 

@@ -20,7 +20,7 @@ from dp_accounting.rdp import RdpAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared import accounting
+from shared import accounting, composition
 from shared.accounting import (
     MOST_ROUNDS,
     MOST_STEPS,
@@ -500,11 +500,11 @@ def test_the_order_of_many_kinds_never_changes_epsilon(
     assert epsilon(whole_numbers(order), DELTA) == epsilon(many_kinds(20), DELTA)
 
 
-def forget(monkeypatch: pytest.MonkeyPatch, most: int) -> accounting._Kept:
+def forget(monkeypatch: pytest.MonkeyPatch, most: int) -> composition._Kept:
     """Nothing is kept from earlier calls; from now on at most ``most`` points."""
-    fresh = accounting._Kept(most)
-    monkeypatch.setattr(accounting, "_kept", fresh)
-    accounting._pld.cache_clear()
+    fresh = composition._Kept(most)
+    monkeypatch.setattr(composition, "_kept", fresh)
+    composition.composed_epsilon.cache_clear()
     return fresh
 
 
@@ -512,14 +512,14 @@ def test_one_more_kind_makes_only_what_lies_above_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[int] = []
-    compose = accounting._compose
+    compose = composition._compose
 
     def counted(kinds: Any, *rest: Any) -> Any:
         made.append(len(kinds))
         return compose(kinds, *rest)
 
-    forget(monkeypatch, accounting.MOST_KEPT)
-    monkeypatch.setattr(accounting, "_compose", counted)
+    forget(monkeypatch, composition.MOST_KEPT)
+    monkeypatch.setattr(composition, "_compose", counted)
     history = many_kinds(100)
     for before, after in pairwise(range(90, 101)):
         epsilon(history[:before], DELTA)
@@ -544,7 +544,7 @@ def test_no_more_is_kept_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> Non
     for count in range(1, 13):
         epsilon(many_kinds(count), DELTA)
 
-        points = sum(map(accounting._points, kept._found.values()))
+        points = sum(map(composition._points, kept._found.values()))
         assert 0 < points == kept._points <= 50_000
 
 
@@ -552,12 +552,12 @@ def test_what_two_threads_make_at_once_is_counted_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kept = forget(monkeypatch, 10**9)
-    pld = accounting._composed(((1.0, 30.0, 1),), "add_remove", 1e-3)
+    pld = composition._composed(((1.0, 30.0, 1),), "add_remove", 1e-3)
     points = kept._points
 
     kept.get("both", lambda: kept.get("both", lambda: pld))
 
-    assert kept._points == points + accounting._points(pld)
+    assert kept._points == points + composition._points(pld)
 
 
 @settings(max_examples=25, deadline=None)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from shared.accounting import COARSE, FINE, MANY_KINDS
 from shared.code import code_digest
+from shared.composition import COARSE, FINE, MANY_KINDS
 from shared.entries import EXACT
 from simulations.audit.accounts import ACCOUNTANTS, Account
 from simulations.audit.items.content import (

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from shared.accounting import GaussianEvent, Relation, epsilon
+from shared.accounting import GaussianEvent, epsilon
+from shared.composition import Relation
 from shared.errors import ConfigError
 from simulations.audit.odds import (
     best_tpr,
