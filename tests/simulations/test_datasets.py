@@ -90,7 +90,7 @@ def test_credits_and_plot_are_read_where_they_are_known_if_asked_for(
 def test_bad_rows_of_movielens_are_told_at_once(tmp_path: Path, form: str) -> None:
     events, films = FORMS[form]
     separator = {"100k": "\t", "latest": ",", "1m": "::"}[form]
-    bad = [("", "1", "5", "1"), ("7", "404", "x", "noon"), ("8", "2", "4", "10")]
+    bad = [("", "1", "5", "1"), ("7", "9404049", "x", "noon"), ("8", "2", "4", "10")]
     rows = "".join(separator.join(cells) + "\n" for cells in bad)
     write(tmp_path, {**FORMS[form], events: FORMS[form][events] + rows})
 
@@ -104,7 +104,7 @@ def test_bad_rows_of_movielens_are_told_at_once(tmp_path: Path, form: str) -> No
     assert f"{events}: item is not among the items: 1 (row {first + 1})" in message
     assert f"{events}: the same user, item and timestamp again: 1 (row" in message
     assert f"seconds: 1 (row {first + 1})" in message
-    assert "404" not in message
+    assert "9404049" not in message
     assert films not in message
 
 
