@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +29,8 @@ def budget(
     folder: Folder,
     *,
     sigma: Annotated[
-        float | None, typer.Option(help="Noise of a coming round; default: the last.")
+        float | None,
+        typer.Option(help="Noise of a coming round; default: as the last one."),
     ] = None,
     q: Annotated[float | None, typer.Option(help="Sampling rate of it.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of it.")] = None,
@@ -39,8 +41,9 @@ def budget(
 ) -> None:
     """Show what is spent, what is left, and what the next round would cost.
 
-    FOLDER is the site's. With --rounds, also the least noise with which so many rounds
-    fit in what is left.
+    FOLDER is the site's. The next round is as the last one, or as the protocol's
+    default before there was any; options change it. With --rounds, also the least noise
+    with which so many rounds fit in what is left.
     """
     from client.budget import budget as compute  # noqa: PLC0415
     from client.budget import noise_for_rounds  # noqa: PLC0415
@@ -50,8 +53,6 @@ def budget(
     state = compute(chain.events, limit, delta, coming, exposed=chain.exposed)
     shown = _budget_rows(state)
     if rounds is not None:
-        if coming is None:
-            raise typer.BadParameter("--rounds needs --q and --steps: no round ran yet")
         needed = noise_for_rounds(
             chain.events, limit, delta, q=coming.q, steps=coming.steps, rounds=rounds
         )
@@ -123,25 +124,25 @@ def _opened(folder: Path) -> "tuple[Chain, float, float]":
 
 def _coming(
     chain: "Chain", sigma: float | None, q: float | None, steps: int | None
-) -> "GaussianEvent | None":
-    """Return a coming round as an event: as the last one, save what is given."""
-    from shared.accounting import GaussianEvent  # noqa: PLC0415
+) -> "GaussianEvent":
+    """Return a coming round: as the last one with noise, or else as by default.
 
-    last = next(
-        (
-            entry.body
-            for entry in reversed(chain.entries)
-            if entry.state == "planned" and entry.body["what"] == "training"
-        ),
-        {},
+    Whatever is given wins over either.
+    """
+    from shared.accounting import GaussianEvent  # noqa: PLC0415
+    from shared.entries import NOISY  # noqa: PLC0415
+    from shared.protocol import Mechanism  # noqa: PLC0415
+
+    usual = asdict(Mechanism())
+    for entry in chain.entries:
+        body = entry.body
+        if (body.get("what"), body.get("mechanism")) == ("training", NOISY):
+            usual = dict(body)
+    return GaussianEvent(
+        q=usual["q"] if q is None else q,
+        sigma=usual["sigma"] if sigma is None else sigma,
+        steps=usual["steps"] if steps is None else steps,
     )
-    given = {"sigma": sigma, "q": q, "steps": steps}
-    usual = {"sigma": 1.5, **last}
-    event: dict[str, Any] = {
-        name: usual.get(name) if value is None else value
-        for name, value in given.items()
-    }
-    return None if None in event.values() else GaussianEvent(**event)
 
 
 def _budget_rows(state: "Budget") -> dict[str, float | int | None]:

@@ -39,7 +39,8 @@ class RoundReport:
         refused: Site -> class name of why it did not count.
         update_norm: Joint L2 norm of the step of the global adapter.
         bytes_up: Site -> bytes of its update.
-        bytes_down: Bytes of the instruction that every asked site received.
+        bytes_down: Bytes of the instruction that every asked site received; beside it
+            a named site gets some 300 bytes, the newest witness of its own ledger.
         metrics: Site -> name -> value of what it released, noised.
     """
 

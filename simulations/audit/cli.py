@@ -103,10 +103,14 @@ def empirical(  # noqa: PLR0913  # one parameter for each option of the command
     """
     from tempfile import TemporaryDirectory  # noqa: PLC0415
 
+    from shared.code import code_digest  # noqa: PLC0415
     from simulations.audit import canaries as one  # noqa: PLC0415
     from simulations.audit import membership as lira  # noqa: PLC0415
 
-    made: dict[str, object] = {"command": " ".join(["tacit", *sys.argv[1:]])}
+    made: dict[str, object] = {
+        "command": " ".join(["tacit", *sys.argv[1:]]),
+        "code": code_digest(),
+    }
     with TemporaryDirectory(prefix="tacit-audit-") as folder:
         run = one.one_run(
             Path(folder),

@@ -19,7 +19,8 @@ from simulations.audit.items.wording import (
     percent,
     plural,
 )
-from simulations.audit.membership import Attack, Rate
+from simulations.audit.likelihood import Rate
+from simulations.audit.membership import Attack
 from simulations.audit.mutants import Verdict, known_mutants
 
 NOT_RUN = "not run for this report; run"

@@ -24,27 +24,29 @@ from shared.accounting import epsilon
 from shared.errors import ConfigError
 from shared.protocol import Array, Mechanism
 from simulations.audit import bounds
+from simulations.audit.likelihood import (
+    Bools,
+    Floats,
+    Rate,
+    area,
+    found_at,
+    likelihood_ratios,
+    limits,
+    proven,
+    roc,
+)
 from simulations.audit.membership import (
     ALPHA,
     ITEMS,
     LIKES,
     STEPS,
     Attack,
-    Bools,
-    Floats,
-    Rate,
-    area,
     attack,
     charged,
     finding,
-    found_at,
     judged,
-    likelihood_ratios,
-    limits,
     mechanism_for,
-    proven,
     recall,
-    roc,
     served,
 )
 from simulations.audit.observe import observed_steps
