@@ -1,6 +1,7 @@
 """Flower's ServerApp: run config -> plans -> rounds -> registry."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from server.aggregate import make_rule, restore_rule
+from server.events import Begun, Ended, Event, to_line
 from server.registry import Registry
-from server.rounds import RoundReport, run
+from server.rounds import run
 from server.settings import Settings, read_settings
 from shared.errors import ConfigError
 from shared.protocol import Recipe, RoundPlan
@@ -24,14 +26,14 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def federate(
-    grid: Grid, settings: Settings, tell: Callable[[RoundReport], None] = lambda _: None
+    grid: Grid, settings: Settings, tell: Callable[[Event], None] = lambda _: None
 ) -> None:
-    """Run the rounds that are missing in ``out``, one line of events for each.
+    """Run the rounds that are missing in ``out`` and record every event there.
 
     Args:
         grid: Where the sites are.
         settings: What to run.
-        tell: Hears of each round as well, for a display.
+        tell: Hears of each event as well, for a display.
 
     Raises:
         ConfigError: If ``out`` already holds versions that this run may not follow.
@@ -47,14 +49,51 @@ def federate(
     )
     require_own(registry, settings, type(rule).__name__)
     restore_rule(rule, registry.rule_state())
-    with (out / "events.jsonl").open("a", encoding="utf-8") as events:
+    asked = plans(settings, registry)
+    with journal(out / "events.jsonl", asked, task.rounds, tell) as watch:
+        run(asked, grid, rule, registry, watch)
 
-        def watch(report: RoundReport) -> None:
-            events.write(report.to_json() + "\n")
-            events.flush()
-            tell(report)
 
-        run(plans(settings, registry), grid, rule, registry, watch)
+@contextmanager
+def journal(
+    path: Path,
+    plans: Sequence[RoundPlan],
+    rounds: int,
+    tell: Callable[[Event], None],
+) -> Iterator[Callable[[Event], None]]:
+    """Record a run's events in ``path``, each at once, its begin and end among them.
+
+    A line that an earlier process could not finish is taken out first. A run that has
+    nothing left to do leaves no event.
+    """
+    with path.open("a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+        def watch(event: Event) -> None:
+            file.write(to_line(event).encode() + b"\n")
+            file.flush()
+            tell(event)
+
+        if not plans:
+            yield watch
+            return
+        first = plans[0]
+        watch(
+            Begun(
+                run=first.run,
+                rounds=rounds,
+                first=first.number,
+                sites=first.sites,
+                deadline_s=first.deadline_s,
+            )
+        )
+        try:
+            yield watch
+        except Exception as error:
+            watch(Ended(reason=type(error).__name__))
+            raise
+        watch(Ended(reason="Completed"))
 
 
 def require_own(registry: Registry, settings: Settings, rule: str) -> None:

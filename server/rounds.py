@@ -1,18 +1,16 @@
 """The federation's loop: select, send, wait, check, aggregate, publish, tell."""
 
 import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Self
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from server.aggregate import rule_state, step
+from server.events import Answered, Asked, Event, RoundReport
 from server.registry import Registry
 from server.replies import Answer, judge
 from shared.adapter import norm, subtract
@@ -28,53 +26,16 @@ Nodes = Mapping[
 ]  # Flower's node id -> name; names are empty in Ray's simulation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundReport:
-    """What one round looked like from outside; all of it is public.
-
-    Attributes:
-        number: The round.
-        seconds: From selection to publication.
-        sites_ok: Sites whose update counted, sorted.
-        refused: Site -> class name of why it did not count.
-        update_norm: Joint L2 norm of the step of the global adapter.
-        bytes_up: Site -> bytes of its update.
-        bytes_down: Bytes of the instruction that every asked site received; beside it
-            a named site gets some 300 bytes, the newest witness of its own ledger.
-        metrics: Site -> name -> value of what it released, noised.
-    """
-
-    number: int
-    seconds: float
-    sites_ok: tuple[str, ...]
-    refused: Mapping[str, str]
-    update_norm: float
-    bytes_up: Mapping[str, int]
-    bytes_down: int
-    metrics: Mapping[str, Mapping[str, float]]
-
-    def to_json(self) -> str:
-        """Return the report as one line of ``events.jsonl``."""
-        return json.dumps({"event": "round", **asdict(self)})
-
-    @classmethod
-    def from_json(cls, line: str) -> Self:
-        """Rebuild a report from its line."""
-        fields = json.loads(line)
-        del fields["event"]
-        return cls(**{**fields, "sites_ok": tuple(fields["sites_ok"])})
-
-
 def run(
     plans: Sequence[RoundPlan],
     grid: Grid,
     rule: Strategy,
     registry: Registry,
-    watch: Callable[[RoundReport], None],
+    watch: Callable[[Event], None],
 ) -> None:
     """Carry out ``plans`` in order; each round ends as a version in the registry.
 
-    A site whose budget is spent is not asked again.
+    A site whose budget is spent is not asked again. ``watch`` hears of every event.
 
     Raises:
         QuorumLost: If a round has too few sites; what was published stays.
@@ -86,7 +47,8 @@ def run(
         nodes = select(grid, plan, spent, everyone=plan is plans[0])
         content = pack_plan(plan, adapter)
         seen = registry.witnesses(plan.sites)
-        answers = ask(grid, nodes, content, plan, seen)
+        watch(_asked(plan, nodes, spent))
+        answers = ask(grid, nodes, content, plan, seen, watch)
         replies, faults = count(answers)
         registry.keep_witnesses([reply.witness for reply in replies])
         updates = [reply.update for reply in replies]
@@ -144,10 +106,12 @@ def ask(
     content: RecordDict,
     plan: RoundPlan,
     seen: Mapping[str, Witness],
+    watch: Callable[[Event], None] = lambda _: None,
 ) -> list[Answer]:
     """Send the instruction to each node and judge the replies of the deadline.
 
     A named node is told as well which end of its ledger the server has seen.
+    ``watch`` hears of each answer when it comes.
     """
     messages = [
         Message(
@@ -165,7 +129,9 @@ def ask(
     for _ in ticks(plan.deadline_s):
         for reply in grid.pull_messages(list(pending)):
             node = pending.pop(reply.metadata.reply_to_message_id)
-            answers.append(judge(reply, plan, node, nodes[node], seen))
+            answer = judge(reply, plan, node, nodes[node], seen)
+            answers.append(answer)
+            watch(_answered(plan, answer))
         if not pending:
             break
     silent = nodes.keys() - {answer.node for answer in answers}
@@ -216,6 +182,18 @@ def ticks(limit_s: float) -> Iterator[None]:
         time.sleep(min(pause, left))
         pause = min(2 * pause, 1.0)
         yield
+
+
+def _asked(plan: RoundPlan, nodes: Nodes, spent: Mapping[int, str]) -> Asked:
+    """Return the event of sending; in Ray's simulation nodes have no names yet."""
+    names = tuple(name for name in nodes.values() if name) or plan.sites
+    return Asked(number=plan.number, sites=names, absent=absent(plan, nodes, spent))
+
+
+def _answered(plan: RoundPlan, answer: Answer) -> Answered:
+    return Answered(
+        number=plan.number, site=answer.site, reason=answer.reason, bytes=answer.size
+    )
 
 
 def _online(grid: Grid, plan: RoundPlan, spent: Mapping[int, str]) -> Nodes:

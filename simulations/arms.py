@@ -15,8 +15,8 @@ from pathlib import Path
 from client.app import app
 from client.site import open_site
 from server.app import federate
+from server.events import Event, RoundReport, read_events
 from server.registry import Registry
-from server.rounds import RoundReport
 from server.settings import Settings
 from shared.accounting import GaussianEvent, epsilon, noise_for
 from shared.errors import BudgetSpent, RoundError
@@ -147,7 +147,12 @@ def _budget_is_spent(folder: Path) -> bool:
 def _in_process(settings: Settings, sites: dict[str, Path], watch: Watch) -> None:
     """Run server and clients in this process."""
     nodes = {name: {"site": str(site.resolve())} for name, site in sites.items()}
-    federate(LocalGrid(app, nodes), settings, watch)
+
+    def tell(event: Event) -> None:
+        if isinstance(event, RoundReport):
+            watch(event)
+
+    federate(LocalGrid(app, nodes), settings, tell)
 
 
 def _by_ray(settings: Settings, sites: dict[str, Path], watch: Watch) -> None:
@@ -177,12 +182,8 @@ def _free_port() -> int:
 
 def read_rounds(out: Path) -> list[RoundReport]:
     """Return the rounds that a server recorded in ``out/events.jsonl``."""
-    path = out / "events.jsonl"
-    if not path.exists():
-        return []
-    return [
-        RoundReport.from_json(line) for line in path.read_text("utf-8").splitlines()
-    ]
+    events = read_events(out / "events.jsonl")
+    return [RoundReport.of(said) for said in events if said["event"] == "round"]
 
 
 def final_adapter(trained: Trained, start: Path) -> tuple[int, Adapter]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from server.rounds import RoundReport
+    from server.events import RoundReport
     from simulations.scenario import Scenario
     from simulations.stage import Tell
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.rounds import RoundReport
+from server.events import RoundReport
 from shared.protocol import AdapterSpec, Recipe
 from simulations.scenario import Scenario
 from simulations.world import World

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from client.data import save
-from server.rounds import RoundReport
+from server.events import RoundReport
 from shared.accounting import GaussianEvent
 from simulations import evaluate
 from simulations.cli import main

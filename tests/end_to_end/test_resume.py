@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 import client.round
 from client.site import Site, open_site
 from client.workbench import prepare
-from server.rounds import RoundReport
+from server.events import RoundReport
 from shared.encoder import TextEncoder, base_digest
 from shared.errors import QuorumLost
 from shared.ledger import Ledger

@@ -17,6 +17,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 import client.workbench
 from client.data import SiteData, load
 from client.site import open_site
+from server.events import read_events
 from shared.accounting import epsilon
 from shared.encoder import open_encoder
 from shared.ledger_file import read_ledger
@@ -296,14 +297,15 @@ def test_the_report_counts_what_metrics_cost_and_the_events_hold_them(
         assert [(event.q, event.steps) for event in metrics] == [(0.2, 1)] * 2
         assert site["epsilon"] == pytest.approx(epsilon(events, 1e-5), abs=1e-6)
         assert epsilon(others, 1e-5) < site["epsilon"] <= site["budget"]
-    lines = (out / "events.jsonl").read_text("utf-8").splitlines()
+    told = read_events(out / "events.jsonl")
     sent = {
         (one.plan().number, one.site): {"ndcg@10": one.config("metric")["value"]}
         for one in whole_run.traffic.exchanges
     }
     assert {
         (event["number"], site): metrics
-        for event in map(json.loads, lines)
+        for event in told
+        if event["event"] == "round"
         for site, metrics in event["metrics"].items()
     } == sent
 

@@ -1,6 +1,5 @@
 """A whole run, from run config to versions and events."""
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 from flwr.app import Context, RecordDict
 
 from server.app import federate, main
+from server.events import read_events
 from server.settings import Federation, Settings, defaults, read_settings
 from shared.config import Scalar
 from shared.errors import ConfigError, QuorumLost
@@ -47,10 +47,8 @@ def weights(out: Path, number: int) -> tuple[bytes, ...]:
     return tuple((folder / name).read_bytes() for name in names)
 
 
-def events(out: Path) -> list[dict[str, object]]:
-    return [
-        json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()
-    ]
+def rounds(out: Path) -> list[dict[str, object]]:
+    return [e for e in read_events(out / "events.jsonl") if e["event"] == "round"]
 
 
 def test_a_run_leaves_a_version_and_an_event_for_each_round(
@@ -60,11 +58,11 @@ def test_a_run_leaves_a_version_and_an_event_for_each_round(
 
     main(grid(), context)
 
-    lines = events(tmp_path / "out")
+    lines = rounds(tmp_path / "out")
     assert [line["number"] for line in lines] == [1, 2, 3, 4]
     assert lines[0].keys() == {
         "event", "number", "seconds", "sites_ok", "refused",
-        "update_norm", "bytes_up", "bytes_down", "metrics",
+        "update_norm", "bytes_up", "bytes_down", "metrics", "time",
     }  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "out" / "registry").iterdir()) == [
         *(f"round-000{number}" for number in (1, 2, 3, 4)),
@@ -85,7 +83,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one_bit_by_bit(
 
     assert weights(parts, 4) == weights(whole, 4)
     assert weights(whole, 3) != weights(whole, 4)
-    assert [line["number"] for line in events(parts)] == [1, 2, 3, 4]
+    assert [line["number"] for line in rounds(parts)] == [1, 2, 3, 4]
 
 
 def test_a_lost_quorum_can_be_resumed(flat: dict[str, Scalar], tmp_path: Path) -> None:
@@ -96,7 +94,35 @@ def test_a_lost_quorum_can_be_resumed(flat: dict[str, Scalar], tmp_path: Path) -
         federate(few, settings)
     federate(grid(), changed(settings, resume=True))
 
-    assert len(events(tmp_path / "out")) == 4
+    assert len(rounds(tmp_path / "out")) == 4
+
+
+def test_the_events_of_a_run_begin_and_end_with_it(
+    flat: dict[str, Scalar], tmp_path: Path
+) -> None:
+    settings = changed(read_settings(flat), deadline_s=0.03)
+    path = tmp_path / "out" / "events.jsonl"
+
+    with pytest.raises(QuorumLost):
+        federate(LocalGrid(a_client(), node_configs("a")), settings)
+    with path.open("ab") as file:
+        file.write(b'{"event":"ro')  # a process that was killed while it wrote
+    federate(grid(), changed(settings, resume=True))
+
+    told = read_events(path)
+    names = [event["event"] for event in told]
+    assert names[:3] == ["begun", "ended", "begun"]
+    assert names[-1] == "ended"
+    assert [e["reason"] for e in told if e["event"] == "ended"] == [
+        "QuorumLost",
+        "Completed",
+    ]
+    assert {key: told[2][key] for key in ("run", "rounds", "first")} == {
+        "run": "rehearsal",
+        "rounds": 4,
+        "first": 1,
+    }
+    assert names.count("answered") == 12
 
 
 def test_resuming_a_finished_run_changes_nothing(
@@ -107,7 +133,7 @@ def test_resuming_a_finished_run_changes_nothing(
 
     federate(grid(), changed(settings, resume=True))
 
-    assert len(events(tmp_path / "out")) == 4
+    assert len(rounds(tmp_path / "out")) == 4
 
 
 def test_a_run_is_not_written_over(flat: dict[str, Scalar]) -> None:

@@ -1,6 +1,7 @@
 """The loop among honest and dishonest sites."""
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,8 +14,9 @@ from flwr.clientapp import ClientApp
 from flwr.proto.node_pb2 import NodeInfo
 
 from server.aggregate import make_rule
+from server.events import Answered, Asked, Event, RoundReport, to_line
 from server.registry import Registry
-from server.rounds import RoundReport, run, ticks
+from server.rounds import run, ticks
 from shared.errors import QuorumLost
 from shared.protocol import Adapter, AdapterUpdate, RoundPlan
 from shared.sealing import metric_bytes, update_bytes
@@ -41,14 +43,19 @@ VALUES = {"a": 1.0, "b": 3.0, "c": 5.0}
 
 @dataclass
 class World:
-    """A registry to fill and the reports of its rounds."""
+    """A registry to fill and what was told of its rounds."""
 
     registry: Registry
-    reports: list[RoundReport] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def reports(self) -> list[RoundReport]:
+        """What was told at the end of each round."""
+        return [event for event in self.events if isinstance(event, RoundReport)]
 
     def run(self, grid: LocalGrid, plans: Sequence[RoundPlan] | None = None) -> None:
         rule = make_rule("fedavg")
-        run(plans or [a_plan()], grid, rule, self.registry, self.reports.append)
+        run(plans or [a_plan()], grid, rule, self.registry, self.events.append)
 
     def value(self) -> float:
         """The one value of all entries of the current adapter."""
@@ -320,6 +327,22 @@ def test_what_was_seen_of_ledgers_is_kept_though_the_quorum_is_lost(
     }
 
 
+def test_every_question_and_answer_is_told_when_it_happens(world: World) -> None:
+    def refusing(_plan: RoundPlan, _: Adapter, update: AdapterUpdate) -> RecordDict:
+        return pack_refusal(update.site, "PolicyRefused")
+
+    world.run(a_grid(a_client(VALUES, {"c": refusing}), sites=["a", "c", "b"]))
+
+    asked, *answers, report = world.events
+    assert isinstance(asked, Asked)
+    assert (asked.number, sorted(asked.sites), asked.absent) == (1, ["a", "b", "c"], {})
+    told = {a.site: a.reason for a in answers if isinstance(a, Answered)}
+    assert told == {"a": "", "b": "", "c": "PolicyRefused"}
+    assert isinstance(report, RoundReport)
+    times = [event.time for event in world.events]
+    assert times == sorted(times)
+
+
 def metric_plan(number: int = 1) -> RoundPlan:
     noise = replace(a_plan().mechanism, metric_sigma=4.0)
     return replace(a_plan(number), mechanism=noise)
@@ -335,7 +358,7 @@ def test_a_metric_that_was_asked_for_is_told_and_its_hash_is_kept(
     report = world.reports[0]
     assert report.sites_ok == ("a", "b", "c")
     assert report.metrics == {site: {"ndcg@10": 0.25} for site in "ab"}
-    assert RoundReport.from_json(report.to_json()) == report
+    assert RoundReport.of(json.loads(to_line(report))) == report
     update = an_update(plan, "a", VALUES["a"])
     sent = [update_bytes(update), metric_bytes(a_metric(update))]
     manifest = world.registry.manifest(1)["sites"]
@@ -407,9 +430,9 @@ def test_a_late_reply_does_not_count_in_the_next_round(world: World) -> None:
     def hold(reply: Message) -> bool:
         return held["now"] and reply.metadata.src_node_id == 3
 
-    def watch(report: RoundReport) -> None:
-        world.reports.append(report)
-        held["now"] = False
+    def watch(event: Event) -> None:
+        world.events.append(event)
+        held["now"] = held["now"] and not isinstance(event, RoundReport)
 
     plans = [replace(a_plan(number), deadline_s=0.05) for number in (1, 2)]
     run(plans, a_grid(hold=hold), make_rule("fedavg"), world.registry, watch)

@@ -1,6 +1,5 @@
 """Flower's simulation runtime, with stand-in clients."""
 
-import json
 import socket
 import tomllib
 from contextlib import suppress
@@ -9,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from server.events import read_events
 from server.settings import defaults
 from shared.config import Scalar
 from shared.errors import ConfigError, RoundError
@@ -140,8 +140,9 @@ def test_flower_runs_the_sites_on_ray_and_leaves_nothing_behind(tmp_path: Path) 
         port=free_port(),
     )
 
-    lines = (tmp_path / "out" / "events.jsonl").read_text("utf-8").splitlines()
-    assert [json.loads(line)["sites_ok"] for line in lines] == [["a", "b"]] * 2
+    events = read_events(tmp_path / "out" / "events.jsonl")
+    rounds = [event for event in events if event["event"] == "round"]
+    assert [event["sites_ok"] for event in rounds] == [["a", "b"]] * 2
     assert processes_of(tmp_path / "flwr") == []
 
 
