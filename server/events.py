@@ -60,6 +60,10 @@ class RoundReport:
         bytes_down: Bytes of the instruction that every asked site received; beside it
             a named site gets some 300 bytes, the newest witness of its own ledger.
         metrics: Site -> name -> value of what it released, noised.
+        norms: Site -> joint L2 norm of its update.
+        cosines: Site -> cosine of its update to the mean direction of the others.
+        outliers: Site -> ``norm`` or ``cosine``, by which it stands out; it counts all
+            the same, see ``server/suspicion.py``.
         time: When the version was published.
     """
 
@@ -71,6 +75,9 @@ class RoundReport:
     bytes_up: Mapping[str, int]
     bytes_down: int
     metrics: Mapping[str, Mapping[str, float]]
+    norms: Mapping[str, float] = field(default_factory=dict)  # older runs tell none
+    cosines: Mapping[str, float] = field(default_factory=dict)
+    outliers: Mapping[str, str] = field(default_factory=dict)
     time: str = field(default_factory=now)
 
     @classmethod
@@ -81,6 +88,15 @@ class RoundReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """The release in force went to the sites; ``told`` has each one's word for it."""
+
+    release: str
+    told: Mapping[str, str]
+    time: str = field(default_factory=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """A run is over: ``Completed``, or the class name of the error that ended it."""
 
@@ -88,12 +104,13 @@ class Ended:
     time: str = field(default_factory=now)
 
 
-Event = Begun | Asked | Answered | RoundReport | Ended
+Event = Begun | Asked | Answered | RoundReport | Released | Ended
 NAMES: Mapping[type, str] = {
     Begun: "begun",
     Asked: "asked",
     Answered: "answered",
     RoundReport: "round",
+    Released: "released",
     Ended: "ended",
 }
 

@@ -4,17 +4,20 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
+from safetensors import SafetensorError
 
 from server.aggregate import rule_state, step
 from server.events import Answered, Asked, Event, RoundReport
 from server.registry import Registry
 from server.replies import Answer, judge
+from server.suspicion import copied, figures
 from shared.adapter import norm, subtract
-from shared.errors import BudgetSpent, QuorumLost, RoundError
+from shared.errors import BudgetSpent, QuorumLost, RoundError, UpdateCopied
 from shared.protocol import AdapterUpdate, Reply, RoundPlan
 from shared.sealing import metric_bytes, update_bytes
 from shared.wire import pack_plan, size, with_witness
@@ -39,6 +42,7 @@ def run(
 
     Raises:
         QuorumLost: If a round has too few sites; what was published stays.
+        RoundError: If a version cannot be written; the same stays.
     """
     spent: dict[int, str] = {}
     for plan in plans:
@@ -50,7 +54,8 @@ def run(
         watch(_asked(plan, nodes, spent))
         answers = ask(grid, nodes, content, plan, seen, watch)
         replies, faults = count(answers)
-        registry.keep_witnesses([reply.witness for reply in replies])
+        with written(plan, registry):
+            registry.keep_witnesses([reply.witness for reply in replies])
         updates = [reply.update for reply in replies]
         refused = absent(plan, nodes, spent, updates) | faults
         require_quorum(plan, len(updates), refused)
@@ -58,7 +63,9 @@ def run(
         received = {reply.update.site: _received(reply) for reply in replies}
         sizes = {answer.site: answer.size for answer in answers}
         name = type(rule).__name__
-        registry.publish(plan, after, name, rule_state(rule), received)
+        with written(plan, registry):
+            registry.publish(plan, after, name, rule_state(rule), received)
+        beside = figures(updates)
         watch(
             RoundReport(
                 number=plan.number,
@@ -73,6 +80,9 @@ def run(
                     for reply in replies
                     if reply.metric
                 },
+                norms=beside.norms,
+                cosines=beside.cosines,
+                outliers=beside.outliers,
             )
         )
         spent |= {a.node: a.site for a in answers if refused.get(a.site) == SPENT}
@@ -128,7 +138,9 @@ def ask(
     answers = []
     for _ in ticks(plan.deadline_s):
         for reply in grid.pull_messages(list(pending)):
-            node = pending.pop(reply.metadata.reply_to_message_id)
+            node = pending.pop(reply.metadata.reply_to_message_id, None)
+            if node is None:  # a second reply to the same question
+                continue
             answer = judge(reply, plan, node, nodes[node], seen)
             answers.append(answer)
             watch(_answered(plan, answer))
@@ -141,13 +153,17 @@ def ask(
 def count(answers: Sequence[Answer]) -> tuple[list[Reply], dict[str, str]]:
     """Return the replies that count, sorted by site, and why others do not.
 
-    Of a site that answers twice nothing counts: no one can say which answer is its own.
+    Of a site for which two nodes answer nothing counts: no one can say which of them
+    is the site; nor do updates count of which one is a copy.
     """
     told = Counter(answer.site for answer in answers)
     once = [answer for answer in answers if told[answer.site] == 1]
     faults = {answer.site: answer.reason for answer in once if not answer.reply}
     faults |= dict.fromkeys((s for s in told if told[s] > 1), RoundError.__name__)
     replies = [answer.reply for answer in once if answer.reply]
+    copies = copied([reply.update for reply in replies])
+    faults |= dict.fromkeys(copies, UpdateCopied.__name__)
+    replies = [reply for reply in replies if reply.update.site not in copies]
     return sorted(replies, key=lambda reply: reply.update.site), faults
 
 
@@ -172,6 +188,18 @@ def require_quorum(plan: RoundPlan, given: int, refused: Mapping[str, str]) -> N
             f"round {plan.number}: {given} of {len(plan.sites)} sites count, quorum is"
             f" {plan.quorum} ({reasons}); bring sites back and go on with --resume"
         )
+
+
+@contextmanager
+def written(plan: RoundPlan, registry: Registry) -> Iterator[None]:
+    """Say of a disk that is full, or fails, what to do about it."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise RoundError(
+            f"round {plan.number} cannot be written to {registry.root}: {error}; make"
+            " room, and go on with --resume"
+        ) from error
 
 
 def ticks(limit_s: float) -> Iterator[None]:

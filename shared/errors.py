@@ -5,13 +5,16 @@
     │   ├── ConfigError        a key, a value or a file of settings
     │   ├── DataError          interactions or items
     │   └── ModelError         encoder weights or an adapter that does not fit
+    ├── ServerUnreachable      no SuperLink answers; exit code 1
     ├── RoundError             the federation cannot go on; exit code 1
-    │   └── QuorumLost         too few sites answered in time
+    │   ├── QuorumLost         too few sites answered in time
+    │   └── UpdateCopied       two sites sent one and the same update
     └── PrivacyError           refused, never retried, never softened; exit code 3
         ├── PolicyRefused      the plan asks for more than the site allows
         ├── BudgetSpent        the round would pass the site's budget
         ├── LedgerBroken       the record of spent privacy cannot be trusted
         ├── LedgerBusy         another process of the site is in a round
+        ├── CodeRefused        an app bundle that the site has not approved
         └── EgressRefused      a reply that may not leave
 
 A message names the thing, the value, the limit and the next step. It may name tensors,
@@ -44,12 +47,20 @@ class ModelError(InputError):
     """Encoder weights or an adapter do not fit what was agreed."""
 
 
+class ServerUnreachable(TacitError):
+    """The SuperLink does not answer."""
+
+
 class RoundError(TacitError):
     """The federation cannot go on."""
 
 
 class QuorumLost(RoundError):
     """Too few sites answered before the deadline."""
+
+
+class UpdateCopied(RoundError):
+    """A site's update is another's, longer, shorter or turned round at most."""
 
 
 class PrivacyError(TacitError):
@@ -72,6 +83,10 @@ class LedgerBroken(PrivacyError):
 
 class LedgerBusy(PrivacyError):
     """Another process of the same site is in a round; one at a time."""
+
+
+class CodeRefused(PrivacyError):
+    """An app bundle is not approved, or is none that Tacit would have built."""
 
 
 class EgressRefused(PrivacyError):

@@ -38,6 +38,16 @@ def tensor(value: float) -> Array:
     return np.full(SHAPE, value, np.float32)
 
 
+def valued(site: str, value: float) -> Array:
+    """A tensor whose first row holds the value; the rest is the site's alone.
+
+    So no site's tensor is a multiple of another's, which would be taken for a copy.
+    """
+    own = np.random.default_rng([*site.encode()]).normal(scale=5, size=SHAPE)
+    own[0] = value
+    return own.astype(np.float32)
+
+
 def a_plan(number: int = 1, sites: tuple[str, ...] = ("a", "b", "c")) -> RoundPlan:
     """A plan that wants more than half of the sites within half a second."""
     return RoundPlan(
@@ -147,7 +157,7 @@ def a_client(
     """A ClientApp whose sites answer with known deltas, save the dishonest ones.
 
     Args:
-        values: Site -> value of its whole delta; ``known_delta`` where there is none.
+        values: Site -> value in its ``valued`` delta; ``known_delta`` without one.
         dishonest: Site -> what it makes of its own honest update.
         asked: Collects (round, site) of every instruction.
         told: Collects (site, what it is told of its own ledger) of every instruction.
@@ -164,7 +174,7 @@ def a_client(
             told.append((site, seen))
         update = an_update(plan, site)
         if values and site in values:
-            update = replace(update, delta={B: tensor(values[site])})
+            update = replace(update, delta={B: valued(site, values[site])})
         else:
             update = replace(update, delta=known_delta(plan, adapter, site))
         behaviour = (dishonest or {}).get(site, honest)
