@@ -1,52 +1,73 @@
 """Versions of the global adapter on disk: one PEFT folder and manifest per round.
 
 A version is written whole or not at all, and is believed only while every digest in its
-manifest still holds.
+manifest still holds. With the operator's key, each version is signed: a release.
 """
 
-import hashlib
 import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.numpy
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from server.statement import privacy_after
 from shared.adapter import check, digest
 from shared.errors import ModelError, RoundError
 from shared.protocol import Adapter, Array, RoundPlan
+from shared.release import (
+    MANIFEST,
+    RULE_STATE,
+    SCHEMA,
+    WEIGHTS,
+    file_digests,
+    read_manifest,
+    require_files,
+    seal_manifest,
+    trained,
+)
+from shared.signing import load_key
 from shared.witness import Witness, keep_witness, kept_witness
 
-SCHEMA = 2
-MANIFEST = "manifest.json"
-WEIGHTS = "adapter_model.safetensors"
 WITNESSES = "witnesses"
-RULE_STATE = "rule_state.safetensors"
 LIBRARIES = ("flwr", "numpy", "safetensors")
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The versions under ``root``, grown from the adapter in the folder ``start``."""
+    """The versions under ``root``, grown from the adapter in the folder ``start``.
+
+    Versions are signed with ``key``, where there is one.
+    """
 
     root: Path
     start: Path
+    key: Ed25519PrivateKey | None = field(default=None, repr=False)
 
     @classmethod
-    def open(cls, root: Path, start: Path) -> "Registry":
+    def open(cls, root: Path, start: Path, key_path: str = "") -> "Registry":
         """Open or create the registry.
+
+        Args:
+            root: Folder of the versions.
+            start: PEFT folder that round 1 starts from.
+            key_path: File of the operator's key; empty to sign nothing.
 
         Raises:
             ModelError: If ``start`` is not a PEFT folder with tensors to train.
+            ConfigError: If the key cannot be read or is not the owner's alone.
         """
+        key = load_key(Path(key_path)) if key_path else None
         root.mkdir(parents=True, exist_ok=True)
-        registry = cls(root, start)
-        if not _exchanged(registry.start_tensors()):
+        registry = cls(root, start, key)
+        if not trained(registry.start_tensors()):
             raise ModelError(f"{start / WEIGHTS} holds no lora_B tensor to train")
         return registry
 
@@ -74,9 +95,9 @@ class Registry:
         """
         number = self.newest()
         if number == 0:
-            return 0, _exchanged(self.start_tensors())
+            return 0, trained(self.start_tensors())
         self.manifest(number)
-        return number, _exchanged(_load(self.folder(number) / WEIGHTS))
+        return number, trained(_load(self.folder(number) / WEIGHTS))
 
     def rule_state(self) -> dict[str, Array]:
         """Return the memory of the aggregation rule after the newest round."""
@@ -90,17 +111,14 @@ class Registry:
             RoundError: If anything differs from what was published.
         """
         folder = self.folder(number)
-        manifest: dict[str, Any] = {}
         try:
-            manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-            fault = _fault(folder, manifest)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            fault = f"{MANIFEST} cannot be read ({type(error).__name__})"
-        if fault:
+            manifest = read_manifest(folder)
+            require_files(file_digests(folder), manifest)
+        except (ModelError, OSError) as error:
             raise RoundError(
-                f"version {folder} is damaged: {fault}; restore the folder from a copy,"
+                f"version {folder} is damaged: {error}; restore the folder from a copy,"
                 f" or move it away to go on from round {number - 1}"
-            )
+            ) from None
         return manifest
 
     def witnesses(self, sites: Iterable[str]) -> dict[str, Witness]:
@@ -146,23 +164,30 @@ class Registry:
         number, before = self.current()
         if plan.number != number + 1:
             raise RoundError(f"round {plan.number} cannot follow round {number}")
+        earlier = self.manifest(number)["privacy"]["training"] if number else []
         with tempfile.TemporaryDirectory(dir=self.root, prefix=".new-") as scratch:
             folder = Path(scratch) / "version"
             self._write_folder(folder, adapter, rule_state)
-            manifest = {
+            files = file_digests(folder)
+            said = {
                 "schema": SCHEMA,
+                "time": datetime.now(UTC).isoformat(timespec="seconds"),
                 "run": plan.run,
                 "round": plan.number,
                 "base": plan.spec.base,
+                "spec": asdict(plan.spec),
+                "shapes": {name: list(shape) for name, shape in plan.shapes.items()},
                 "adapter": digest(adapter),
                 "parent": digest(before),
                 "plan": plan.digest(),
                 "rule": rule,
+                "rule_state": files.pop(RULE_STATE),
                 "sites": {site: list(sent) for site, sent in received.items()},
+                "privacy": privacy_after(earlier, plan.mechanism),
                 "libraries": {name: version(name) for name in LIBRARIES},
-                "files": _file_digests(folder),
+                "files": files,
             }
-            manifest["digest"] = _digest(manifest)
+            manifest = seal_manifest(said, self.key)
             text = json.dumps(manifest, indent=2, sort_keys=True)
             (folder / MANIFEST).write_text(text + "\n", "utf-8")
             return folder.replace(self.folder(plan.number))
@@ -177,42 +202,6 @@ class Registry:
         safetensors.numpy.save_file(dict(rule_state), folder / RULE_STATE)
 
 
-def _exchanged(tensors: Adapter) -> dict[str, Array]:
-    """Return what sites train: only B, as A is frozen and public (FFA-LoRA)."""
-    return {name: array for name, array in tensors.items() if ".lora_B." in name}
-
-
 def _load(path: Path) -> dict[str, Array]:
     tensors: dict[str, Array] = safetensors.numpy.load_file(path)
     return tensors
-
-
-def _file_digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file but the manifest, by its path in the folder."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(
-            path.read_bytes()
-        ).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / MANIFEST
-    }
-
-
-def _digest(manifest: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of all that the manifest says, its own digest left out."""
-    said = {key: value for key, value in manifest.items() if key != "digest"}
-    line = json.dumps(said, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(line.encode()).hexdigest()
-
-
-def _fault(folder: Path, manifest: Mapping[str, Any]) -> str:
-    """Return what differs from the manifest, or nothing."""
-    if _digest(manifest) != manifest["digest"]:
-        return f"{MANIFEST} was changed"
-    files, found = manifest["files"], _file_digests(folder)
-    names = sorted(
-        name
-        for name in files.keys() | found.keys()
-        if files.get(name) != found.get(name)
-    )
-    return f"{', '.join(names)} changed" if names else ""

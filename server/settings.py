@@ -32,6 +32,7 @@ class Federation:
         malicious: Dishonest sites that krum withstands.
         max_norm: Longest joint L2 norm of an update that counts.
         resume: Go on after the newest version in ``out``.
+        key: Absolute path of the operator's key; empty to sign no version.
     """
 
     run: str
@@ -47,6 +48,7 @@ class Federation:
     malicious: int = 0
     max_norm: float = 100.0
     resume: bool = False
+    key: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,7 +80,11 @@ class Federation:
             faults.append(f"sites={self.sites!r} names a site twice")
         faults += [
             f"{key}={path!r} is not an absolute path"
-            for key, path in (("out", self.out), ("start", self.start))
+            for key, path in (
+                ("out", self.out),
+                ("start", self.start),
+                ("key", self.key or "/"),
+            )
             if not Path(path).is_absolute()
         ]
         return faults

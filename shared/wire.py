@@ -16,6 +16,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from shared.adapter import check
 from shared.errors import EgressRefused, ModelError, RoundError
+from shared.pointer import Pointer
 from shared.protocol import (
     Adapter,
     Array,
@@ -24,11 +25,17 @@ from shared.protocol import (
     RoundPlan,
     plan_from_json,
 )
+from shared.release import Release
 from shared.sealing import IDENTITY, METRIC, identity, known_fields, update_of
 from shared.witness import Witness, witness_from
 
 _REASON = re.compile("[A-Za-z]{1,40}")
 _METRIC_NAME = re.compile("[a-z]{1,16}(@[0-9]{1,4})?")
+_FILE = re.compile(
+    "([A-Za-z0-9_][A-Za-z0-9._-]{0,63}/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"
+)
+MOST_FILES = 64  # of a release
+MOST_BYTES = 1 << 29  # of all of them
 
 
 def pack_plan(plan: RoundPlan, adapter: Adapter) -> RecordDict:
@@ -124,6 +131,34 @@ def open_refusal(content: RecordDict) -> tuple[str, str] | None:
     if not _REASON.fullmatch(fields["reason"]):
         raise RoundError("the reason of a refusal is not a class name")
     return fields["site"], fields["reason"]
+
+
+def pack_release(release: Release, pointer: Pointer) -> RecordDict:
+    """Return a release as it travels to the sites, with what puts it in force."""
+    line = ConfigRecord({"json": pointer.to_json()})
+    return RecordDict({"pointer": line, "files": ConfigRecord({**release.files()})})
+
+
+def open_release(content: RecordDict) -> tuple[str, dict[str, bytes]]:
+    """Return the pointer's line and the files of a release, by their path in it.
+
+    Nothing in them is believed here; but a path stays inside its folder, and the files
+    are few and not too large.
+
+    Raises:
+        RoundError: If the records are not exactly those of a release.
+    """
+    kinds = {name: type(record) for name, record in content.items()}
+    if kinds != {"pointer": ConfigRecord, "files": ConfigRecord}:
+        raise RoundError("a release must hold exactly 'pointer', 'files'")
+    sent = content.config_records["files"]
+    if len(sent) > MOST_FILES or not all(map(_FILE.fullmatch, sent)):
+        raise RoundError(f"a release holds over {MOST_FILES} files, or an odd path")
+    files = known_fields(sent, dict.fromkeys(sent, bytes))
+    total = sum(map(len, files.values()))
+    if total > MOST_BYTES:
+        raise RoundError(f"a release of {total} bytes is over {MOST_BYTES}")
+    return known_fields(content.config_records["pointer"], {"json": str})["json"], files
 
 
 def size(content: RecordDict) -> int:

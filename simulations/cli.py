@@ -13,7 +13,8 @@ from shared.errors import TacitError
 
 ROLES = {  # name: (where, one line of help)
     "simulate": ("simulations.simulate:app", "Run a whole federation on this machine."),
-    "site": ("client.cli:app", "Look after one site: budget, egress, ledger."),
+    "site": ("client.cli:app", "Connect and look after one site."),
+    "server": ("server.cli:app", "Run a federation of sites."),
     "audit": ("simulations.audit.cli:app", "Check ledgers and the training code."),
     "datasets": (
         "simulations.datasets.cli:app",

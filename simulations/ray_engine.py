@@ -6,21 +6,20 @@ is read from ``flwr list`` and the SuperLink is stopped here, by its port.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
+import tomli_w
 
-from server.settings import defaults
+from shared.bundle import source_files
 from shared.config import Scalar
 from shared.errors import ConfigError, RoundError
 
-PACKAGES = ("server", "client", "shared")
 _LOG_LINES = 30
 _QUIET = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -28,30 +27,6 @@ _QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-_PYPROJECT = """\
-[project]
-name = "tacit"
-version = "0.1.0"
-license = "Apache-2.0"
-dependencies = []
-[tool.flwr.app]
-publisher = "tacit"
-[tool.flwr.app.components]
-serverapp = "server.app:app"
-clientapp = "client.app:app"
-[tool.flwr.app.config]
-"""
-
-
-def installed_packages() -> list[Path]:
-    """Return the folders of our packages, in a checkout or in an installed wheel."""
-    specs = [find_spec(name) for name in PACKAGES]
-    return [
-        Path(place)
-        for spec in specs
-        if spec is not None
-        for place in spec.submodule_search_locations or ()
-    ]
 
 
 def build_app(
@@ -63,25 +38,28 @@ def build_app(
 
     Args:
         folder: Must not exist yet.
-        run_config: What differs from ``server.settings.defaults``.
-        packages: Folders to copy; the installed ``PACKAGES`` by default.
+        run_config: What differs from the defaults in ``shared/bundle.toml``.
+        packages: As in ``shared.bundle.source_files``.
 
     Raises:
         ConfigError: If a key of ``run_config`` is unknown.
     """
-    known = defaults()
-    unknown = sorted(run_config.keys() - known.keys())
+    files = source_files(packages)
+    project = tomllib.loads(files["pyproject.toml"].decode())
+    config = project["tool"]["flwr"]["app"]["config"]
+    known = {f"{group}.{key}" for group, keys in config.items() for key in keys}
+    unknown = sorted(run_config.keys() - known)
     if unknown:
         raise ConfigError(f"unknown run-config keys: {', '.join(unknown)}")
+    for name, value in run_config.items():
+        group, _, key = name.partition(".")
+        config[group][key] = value
     folder.mkdir(parents=True)
-    for package in installed_packages() if packages is None else packages:
-        bytecode = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(package, folder / package.name, ignore=bytecode)
-    values = {**known, **run_config}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
-    (folder / "pyproject.toml").write_text(
-        _PYPROJECT + "\n".join(lines) + "\n", "utf-8"
-    )
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (folder / "pyproject.toml").write_text(tomli_w.dumps(project), "utf-8")
     return folder
 
 

@@ -5,12 +5,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import tomli_w
 
-from shared.encoder import base_digest, open_encoder
+from shared.encoder import base_digest
 from shared.errors import ConfigError
 from shared.limits import PURPOSES
+from shared.start import write_start
 from simulations import arms, evaluate, report
 from simulations.arms import Trained
 from simulations.evaluate import Outcome, Score
@@ -68,13 +68,7 @@ def _prepare(out: Path, scenario: Scenario, world: World) -> Bench:
     start, data = out / "start", out / "data"
     if not start.exists():
         write_data(data, world)
-        encoder = open_encoder(scenario.simulation.base, spec, "cpu")
-        encoder.set_adapter(
-            {n: np.zeros(s, np.float32) for n, s in encoder.shapes().items()}
-        )
-        fresh = out / "start.new"
-        encoder.save(fresh)
-        fresh.replace(start)  # whole or not at all: its presence says that all is there
+        write_start(start, scenario.simulation.base, spec)
     return Bench(spec, scenario.recipe(), start, data)
 
 

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared import wire
 from shared.adapter import digest
 from shared.errors import (
     ConfigError,
@@ -21,14 +23,18 @@ from shared.errors import (
     ModelError,
     RoundError,
 )
+from shared.pointer import point
 from shared.protocol import MOST_VALUES
+from shared.release import Release
 from shared.sealing import update_bytes
 from shared.wire import (
     open_plan,
     open_refusal,
+    open_release,
     open_reply,
     pack_plan,
     pack_refusal,
+    pack_release,
     pack_reply,
     size,
     with_witness,
@@ -41,6 +47,7 @@ from tests.standin import (
     a_reply,
     a_witness,
     an_update,
+    key_of,
     packed,
     tensor,
 )
@@ -458,6 +465,74 @@ def test_a_reason_is_a_class_name_or_is_refused_at_both_ends(reason: str) -> Non
 def test_a_refusal_that_says_more_or_less_is_refused(content: RecordDict) -> None:
     with pytest.raises(RoundError):
         open_refusal(content)
+
+
+FILES = {"adapter_model.safetensors": b"\0\1", "1_Pooling/config.json": b"{}"}
+
+
+def a_release(files: Mapping[str, Any] = FILES, **more: Any) -> RecordDict:
+    """A release as it travels, of these files."""
+    records = {
+        "pointer": ConfigRecord({"json": "{}"}),
+        "files": ConfigRecord(dict(files)),
+    }
+    return RecordDict({**records, **more})
+
+
+def test_a_release_arrives_as_it_was_sent(tmp_path: Path) -> None:
+    for name, content in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "manifest.json").write_bytes(b"said")
+    manifest = {"run": "spring", "round": 3, "digest": "d" * 64, "files": FILES}
+    release = Release(tmp_path, manifest, a_plan().spec)
+    pointer = point(release, 1, "now", key_of("operator"))
+
+    line, files = open_release(pack_release(release, pointer))
+
+    assert line == pointer.to_json()
+    assert files == {**FILES, "manifest.json": b"said"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        RecordDict(),
+        a_release(witness=ConfigRecord({})),
+        a_release(pointer=ConfigRecord({})),
+        a_release(pointer=ConfigRecord({"json": b"{}"})),
+        a_release(pointer=ConfigRecord({"json": "{}", "users": 3})),
+        RecordDict({**a_release(), "files": ArrayRecord({B: sent()})}),
+        a_release({"config.json": "{}"}),
+        a_release({"config.json": [b"{}"]}),
+        a_release({f"{number}.json": b"" for number in range(65)}),
+    ],
+    ids=range(9),
+)
+def test_what_is_not_exactly_a_release_is_refused(content: RecordDict) -> None:
+    with pytest.raises(RoundError):
+        open_release(content)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", ".", "..", "/etc/passwd", "../up.json", "a/../../up.json", "a/b/c.json"),
+        *("a//b", "a/", ".hidden", "a/.hidden", "a\\b", "a\n", "C:x", "a b", "ä"),
+    ],
+)
+def test_no_path_of_a_release_leads_out_of_its_folder(path: str) -> None:
+    with pytest.raises(RoundError, match="odd path"):
+        open_release(a_release({path: b""}))
+
+
+def test_a_release_that_would_fill_a_disk_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "MOST_BYTES", 3)
+
+    with pytest.raises(RoundError, match="4 bytes is over 3"):
+        open_release(a_release())
 
 
 def test_the_size_counts_what_travels_and_equal_arrays_once() -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from server.events import read_events
 from server.settings import defaults
+from shared.bundle import source_packages
 from shared.config import Scalar
 from shared.errors import ConfigError, RoundError
-from simulations.ray_engine import build_app, installed_packages, run_by_flower
+from simulations.ray_engine import build_app, run_by_flower
 from tests.standin import write_start
 
 CLIENT = """\
@@ -70,7 +71,7 @@ def standin_app(folder: Path, config: dict[str, Scalar]) -> Path:
     client.mkdir()
     (client / "__init__.py").touch()
     (client / "app.py").write_text(CLIENT, "utf-8")
-    ours = [path for path in installed_packages() if path.name != "client"]
+    ours = [path for path in source_packages() if path.name != "client"]
     return build_app(folder / "app", config, [*ours, client])
 
 
@@ -96,7 +97,7 @@ def test_the_app_holds_our_packages_and_the_whole_run_config(tmp_path: Path) -> 
 
     table = tomllib.loads((app / "pyproject.toml").read_text("utf-8"))
     assert {path.name for path in app.iterdir()} == {
-        "pyproject.toml", "server", "client", "shared",
+        "pyproject.toml", "LICENSE", "server", "client", "shared",
     }  # fmt: skip
     assert (app / "server" / "app.py").is_file()
     assert table["tool"]["flwr"]["app"]["components"] == {
