@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from client.commands_approve import approve
+from client.commands_forget import forget, leave, pause, resume, status
+from client.commands_join import doctor, init
+from client.commands_node import join, rotate
+from client.commands_watch import watch
+
 if TYPE_CHECKING:
     from client.budget import Budget
     from client.sources.check import Checked
@@ -21,7 +27,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.callback()
 def site() -> None:
-    """Look after one site: its data, its budget, what left it, its ledger."""
+    """Connect and look after one site: its data, budget, ledger and node."""
+
+
+for command in (
+    *(init, doctor, approve, join, status, watch),
+    *(pause, resume, leave, rotate, forget),
+):
+    app.command()(command)
 
 
 @app.command()
@@ -195,7 +208,7 @@ def check(
     from client.sources.check import check as count  # noqa: PLC0415
 
     site = open_site(folder)
-    shown = _check_rows(count(site.data, full=full))
+    shown = _check_rows(count(site.data, site.folder, full=full))
     shown["users, as the policy says"] = site.policy.users
     if as_json:
         typer.echo(json.dumps(shown))

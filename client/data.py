@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from client import mapping, tables
+from client.forgotten import NOBODY, Forgotten, forgotten_at
 from client.mapping import DataMapping
 from client.rows import Table, rated, understand, values
 from client.sources import snapshot
@@ -97,42 +98,57 @@ class SiteData:
         return f"SiteData({self.catalogue!r}, histories not shown)"
 
 
-def load(folder: Path) -> SiteData:
-    """Read a site's folder: ``data.toml``, its interactions and its items.
+def load(folder: Path, site: Path | None = None) -> SiteData:
+    """Read a folder of data: ``data.toml``, its interactions and its items.
 
     Of a database the last good snapshot is read; nothing connects here.
 
+    Guarantee: no user whom the site has forgotten is in what is returned, and every
+    other user is as if that one had never been there.
+
+    Args:
+        folder: Of ``data.toml``.
+        site: Folder of the site that the data are of; None: of no site.
+
     Raises:
-        ConfigError: Naming every fault of ``data.toml``.
+        ConfigError: Naming every fault of ``data.toml``; or if nobody knows who was
+            forgotten.
         DataError: Naming every class of problem in the two tables; or if a database was
             never read.
     """
     mapped = mapping.read_mapping(folder)
     if mapped.source is None:
-        return read_tables(folder, mapped, folder)
+        return read_tables(folder, mapped, folder, forgotten_at(site))
     with snapshot.alone(folder):
         state = snapshot.current(folder)
         if state is None:
             raise DataError(
                 f"{folder}: its database was never read: tacit site data check FOLDER"
             )
-        return read_tables(snapshot.tables(folder, state.number), mapped, folder)
+        inside = snapshot.tables(folder, state.number)
+        return read_tables(inside, mapped, folder, forgotten_at(site))
 
 
-def read_tables(inside: Path, mapped: DataMapping, folder: Path) -> SiteData:
+def read_tables(
+    inside: Path, mapped: DataMapping, folder: Path, forgotten: Forgotten = NOBODY
+) -> SiteData:
     """Read two tables as a site's ``data.toml`` says.
 
     Args:
         inside: Folder of the tables.
         mapped: What ``data.toml`` says.
         folder: What a person calls the site's data.
+        forgotten: Whose rows are ignored, whatever they hold.
 
     Raises:
         DataError: Naming every class of problem in the two tables.
     """
     events, items = mapped.interactions, mapped.items
     faults = Faults(folder)
-    event_rows = tables.read(inside / events.file, events.columns(), faults)
+    rows = tables.read(inside / events.file, events.columns(), faults)
+    event_rows = forgotten.without(rows, "user")
+    if event_rows.is_empty() and not rows.is_empty():
+        faults.add(events.file, "holds no rows but of users who were forgotten")
     text, attributes = items.text_columns(), items.attribute_columns()
     fields = text | attributes
     item_rows = tables.read(inside / items.file, items.columns(), faults, lists=fields)

@@ -26,6 +26,7 @@ from client.policy import (
 )
 from client.prior import release_popularity
 from client.site import Site, round_name
+from client.standing import require_taking_part
 from client.train import train_round
 from client.workbench import device_of, prepare, workbench
 from shared.accounting import GaussianEvent
@@ -66,6 +67,7 @@ def answer(
         PrivacyError: If policy, budget, ledger or door refuse.
     """
     keep_freed_memory()
+    require_taking_part(site.folder, plan.number)
     require_allowed(plan, site.policy, circumstances(site))
     require_start(adapter, site.policy)
     encoder = open_encoder(

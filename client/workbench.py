@@ -1,7 +1,8 @@
 """What a site works with in a round: data, catalogue under the encoder, model.
 
-A database is read once a round; what was read is loaded anew only if it changed, and
-nothing of it leaves. A catalogue is refused in which a run's items stand elsewhere.
+A database is read once a round; what was read is loaded anew only if it changed or a
+user was forgotten, and nothing of it leaves. A catalogue is refused in which a run's
+items stand elsewhere.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from client.data import SiteData, load
 from client.examples import UserExample, make_examples
+from client.forgotten import forgotten_at
 from client.head import FactorHead
 from client.model import HybridModel
 from client.prior import log_prior
@@ -55,7 +57,7 @@ def prepare(
         DataError: If the data cannot be used, or the run's items do not lead the
             catalogue in their order.
     """
-    for_round(site.data, f"{plan.run}/{plan.number}")
+    for_round(site.data, f"{plan.run}/{plan.number}", site.folder)
     bench = workbench(site, plan.spec)
     require_same_items(site, plan.run, bench.data.catalogue)
     bench.encoder.set_adapter(adapter)
@@ -116,34 +118,41 @@ def popularity_prior(site: Site, run: str) -> Array:
 
 def workbench(site: Site, spec: AdapterSpec) -> Workbench:
     """Return data and catalogue under the encoder; loaded anew only if data change."""
-    first_read(site.data)
+    first_read(site.data, site.folder)
     files = [f for f in site.data.iterdir() if f.is_file()]
     newest = max(f.stat().st_mtime_ns for f in files)
     state = current(site.data)
-    return _workbench(
-        site.data,
-        (newest, state.number if state else 0),
-        site.cache,
-        site.settings.base,
-        spec,
-        site.settings.device,
-    )
+    stamp = (newest, state.number if state else 0, forgotten_at(site.folder))
+    base, device = site.settings.base, site.settings.device
+    held = _held(site.data, site.cache, base, spec, device)
+    if held.bench is None or held.stamp != stamp:
+        held.bench = None
+        held.bench, held.stamp = _laid_out(site, spec), stamp
+    return held.bench
+
+
+@dataclass(slots=True)
+class _Held:
+    """The newest workbench of a site; what was loaded before does not stay."""
+
+    stamp: object = None
+    bench: Workbench | None = None
+
+    def __repr__(self) -> str:
+        return "_Held(...)"
 
 
 @lru_cache(maxsize=32)
-def _workbench(
-    data: Path,
-    stamp: tuple[int, int],
-    cache: Path,
-    base: str,
-    spec: AdapterSpec,
-    device: str,
-) -> Workbench:
-    """Read and encode once per state of the files; ``stamp`` is part of the key."""
-    del stamp
-    loaded = load(data)
-    encoder = open_encoder(base, spec, device_of(device))
-    activations = encoder.open_store(cache).open(loaded.catalogue.texts)
+def _held(*_of: Path | str | AdapterSpec) -> _Held:
+    """Return where the workbench of a site, a base and an adapter is held."""
+    return _Held()
+
+
+def _laid_out(site: Site, spec: AdapterSpec) -> Workbench:
+    """Read the data, and encode the catalogue or take it from the cache."""
+    loaded = load(site.data, site.folder)
+    encoder = open_encoder(site.settings.base, spec, device_of(site.settings.device))
+    activations = encoder.open_store(site.cache).open(loaded.catalogue.texts)
     centre = encoder.frozen_mean(activations)
     return Workbench(
         loaded, make_examples(loaded.histories), encoder, activations, centre

@@ -1,7 +1,7 @@
 """Flower's ServerApp: run config -> plans -> rounds -> registry."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +9,14 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from server.aggregate import make_rule, restore_rule
-from server.events import Begun, Ended, Event, to_line
+from server.delivery import deliver
+from server.events import Begun, Ended, Event, Released, to_line
 from server.registry import Registry
+from server.releases import in_force, set_current
 from server.rounds import run
-from server.settings import Settings, read_settings
-from shared.errors import ConfigError
+from server.settings import Federation, Settings, read_settings
+from shared.errors import ConfigError, RoundError
+from shared.logs import log_as_asked
 from shared.protocol import Recipe, RoundPlan
 
 app = ServerApp()
@@ -22,6 +25,7 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Carry out the run that the run config describes."""
+    log_as_asked()
     federate(grid, read_settings(context.run_config))
 
 
@@ -40,7 +44,7 @@ def federate(
     """
     task = settings.federation
     out = Path(task.out)
-    registry = Registry.open(out / "registry", Path(task.start))
+    registry = Registry.open(out / "registry", Path(task.start), task.key)
     rule = make_rule(
         task.rule,
         learning_rate=task.server_learning_rate,
@@ -50,48 +54,61 @@ def federate(
     require_own(registry, settings, type(rule).__name__)
     restore_rule(rule, registry.rule_state())
     asked = plans(settings, registry)
-    with journal(out / "events.jsonl", asked, task.rounds, tell) as watch:
+    begun = Begun(
+        run=task.run,
+        rounds=task.rounds,
+        first=task.rounds - len(asked) + 1,
+        sites=task.names,
+        deadline_s=task.deadline_s,
+    )
+    with journal(out / "events.jsonl", begun, tell) as watch:
         run(asked, grid, rule, registry, watch)
+        if task.key:
+            watch(release(grid, task))
+
+
+def release(grid: Grid, task: Federation) -> Released:
+    """Put the last version of a run in force, once, and send what is in force.
+
+    After a rollback that is an older one. A site that is away gets it another time.
+    """
+    operator = Path(task.out).parents[1]
+    set_current(operator, task.run)
+    current = in_force(operator)
+    if current is None:
+        raise RoundError(f"run {task.run} has no version to release")
+    told = deliver(grid, current, task.names, task.deadline_s)
+    return Released(release=current.pointer.release, told=told)
 
 
 @contextmanager
 def journal(
-    path: Path,
-    plans: Sequence[RoundPlan],
-    rounds: int,
-    tell: Callable[[Event], None],
+    path: Path, begun: Begun, tell: Callable[[Event], None]
 ) -> Iterator[Callable[[Event], None]]:
     """Record a run's events in ``path``, each at once, its begin and end among them.
 
-    A line that an earlier process could not finish is taken out first. A run that has
-    nothing left to do leaves no event.
+    A line that an earlier process could not finish is taken out first.
     """
-    with path.open("a+b") as file:
+    with path.open("a+b", buffering=0) as file:
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
 
         def watch(event: Event) -> None:
-            file.write(to_line(event).encode() + b"\n")
-            file.flush()
+            line = to_line(event).encode() + b"\n"
+            try:
+                whole = file.write(line) == len(line)
+            except OSError:
+                whole = False
+            if not whole:
+                raise RoundError(f"{path} cannot be written; make room, then --resume")
             tell(event)
 
-        if not plans:
-            yield watch
-            return
-        first = plans[0]
-        watch(
-            Begun(
-                run=first.run,
-                rounds=rounds,
-                first=first.number,
-                sites=first.sites,
-                deadline_s=first.deadline_s,
-            )
-        )
+        watch(begun)
         try:
             yield watch
         except Exception as error:
-            watch(Ended(reason=type(error).__name__))
+            with suppress(RoundError):  # the disk may be what failed
+                watch(Ended(reason=type(error).__name__))
             raise
         watch(Ended(reason="Completed"))
 

@@ -39,11 +39,12 @@ class Checked:
     refreshed: Refreshed | None
 
 
-def check(folder: Path, *, full: bool = False) -> Checked:
+def check(folder: Path, site: Path | None = None, *, full: bool = False) -> Checked:
     """Read the source, check every row, and count what a round would train on.
 
     Args:
         folder: Of ``data.toml``.
+        site: Folder of the site that the data are of; None: of no site.
         full: Read a database anew from the start.
 
     Raises:
@@ -51,8 +52,8 @@ def check(folder: Path, *, full: bool = False) -> Checked:
             then stays in use.
     """
     database = read_mapping(folder).source is not None
-    refreshed = refresh(folder, full=full) if database else None
-    data = load(folder)
+    refreshed = refresh(folder, site, full=full) if database else None
+    data = load(folder, site)
     kept = [len(example.likes) for example in make_examples(data.histories)]
     times = [int(time) for history in data.histories for time in history.times[[0, -1]]]
     return Checked(

@@ -67,6 +67,16 @@ class State:
             position=self.position,
         )
 
+    def rewritten(self, position: Position | None) -> "State":
+        """Return the state of the same reading, written anew with fewer rows."""
+        return State(
+            number=self.number + 1,
+            source=self.source,
+            read=self.read,
+            reader=self.reader,
+            position=position,
+        )
+
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
@@ -142,6 +152,15 @@ def use(folder: Path, state: State) -> None:
     for other in inside.iterdir():
         if other.is_dir() and other != tables(folder, state.number):
             shutil.rmtree(other)
+
+
+def clear(folder: Path) -> None:
+    """Delete every snapshot; the source is then read anew, from its first event."""
+    inside = folder / FOLDER
+    (inside / "state.json").unlink(missing_ok=True)
+    for tables_of_one in inside.iterdir():
+        if tables_of_one.is_dir():
+            shutil.rmtree(tables_of_one)
 
 
 def discard(folder: Path, number: int) -> None:

@@ -9,15 +9,35 @@ from typing import Any
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
+import client.releases
 import client.round
 import client.workbench
-from client.app import app, reply, site_folder
+from client.app import app, receipt, reply, site_folder
+from client.releases import current
 from client.site import Site
+from server.delivery import deliver
+from server.operator import Operator
+from server.releases import InForce, set_current
 from shared import errors
-from shared.errors import ConfigError, EgressRefused, LedgerBusy, TacitError
-from shared.wire import open_refusal, open_reply, pack_plan, with_witness
+from shared.errors import (
+    ConfigError,
+    EgressRefused,
+    LedgerBusy,
+    ModelError,
+    TacitError,
+)
+from shared.invitation import to_text
+from shared.wire import (
+    open_refusal,
+    open_reply,
+    pack_plan,
+    pack_release,
+    with_witness,
+)
 from simulations.grid import LocalGrid, enter_run
 from tests.factories import mechanism, tiny_plan, write_site, zeros
+from tests.server.premises import an_operator, publish
+from tests.shared.papers import an_invitation
 from tests.standin import a_witness
 
 QUOTED = "user-7700017077 liked film-0007"
@@ -317,3 +337,73 @@ def test_flower_carries_the_answer_of_the_app(tmp_path: Path) -> None:
 
     assert not answer.has_error()
     assert open_refusal(answer.content) == ("site-1", "PolicyRefused")
+
+
+def a_release(folder: Path) -> tuple[InForce, Operator]:
+    """What an operator put in force, and the operator."""
+    operator = an_operator(folder)
+    publish(operator, "spring", 1)
+    put = set_current(operator.folder, "spring")
+    assert put is not None
+    return put, operator
+
+
+def invite(site: Site, operator: Operator) -> None:
+    key = operator.signing_key()
+    text = to_text(an_invitation(operator=operator.public_key()), key)
+    (site.folder / "join.toml").write_text(text, "utf-8")
+
+
+def test_a_release_is_kept_and_answered_with_one_word(tmp_path: Path) -> None:
+    put, operator = a_release(tmp_path / "operator")
+    site = write_site(tmp_path / "site")
+    invite(site, operator)
+    grid = LocalGrid(app, {"site-1": {"site": str(site.folder)}})
+
+    told = deliver(grid, put, ["site-1"], 5)
+
+    assert told == {"site-1": "Kept"}
+    assert current(site) == site.folder / "releases" / "spring-1"
+    assert not site.ledger.exists()  # a release costs nothing and lets nothing out
+
+
+def test_all_that_leaves_for_a_release_is_a_name_and_a_word(tmp_path: Path) -> None:
+    put, operator = a_release(tmp_path / "operator")
+    site, content = write_site(tmp_path), pack_release(put.release, put.pointer)
+
+    refused = receipt(content, tmp_path)
+    invite(site, operator)
+    kept = receipt(content, tmp_path)
+
+    for answer, word in ((refused, "ConfigError"), (kept, "Kept")):
+        assert [*answer] == ["refusal"]
+        assert dict(answer.config_records["refusal"]) == {
+            "site": "site-1",
+            "reason": word,
+        }
+
+
+@pytest.mark.parametrize("error", [ModelError(QUOTED), ValueError(QUOTED)])
+def test_a_release_that_is_refused_is_refused_by_a_class_name(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, _ = a_release(tmp_path / "operator")
+    write_site(tmp_path)
+    monkeypatch.setattr(client.releases, "receive", raising(error))
+
+    answer = receipt(pack_release(put.release, put.pointer), tmp_path)
+
+    ours = isinstance(error, TacitError)
+    reason = type(error).__name__ if ours else "InternalError"
+    assert open_refusal(answer) == ("site-1", reason)
+    assert "17" not in str(answer)
+
+
+def test_a_folder_that_is_no_site_keeps_no_release(tmp_path: Path) -> None:
+    put, _ = a_release(tmp_path / "operator")
+    (tmp_path / "north").mkdir()
+
+    answer = receipt(pack_release(put.release, put.pointer), tmp_path / "north")
+
+    assert open_refusal(answer) == ("north", "ConfigError")
+    assert [*(tmp_path / "north").iterdir()] == []

@@ -16,7 +16,7 @@ from client.site import Site, SiteSettings, open_site, round_name, settings_text
 from shared.accounting import GaussianEvent
 from shared.errors import ConfigError, LedgerBroken
 from shared.ledger import Ledger
-from shared.signing import load_key, public_key
+from shared.signing import load_key, make_key, public_key
 from tests.standin import a_plan
 
 SITE_TOML = 'name = "north"\nbase = "tiny"\n'
@@ -121,6 +121,16 @@ def test_the_key_is_for_the_sites_eyes_and_stays_the_same(tmp_path: Path) -> Non
 
     assert first == second
     assert (tmp_path / "site.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_made_with_the_folder_is_the_ledgers(tmp_path: Path) -> None:
+    """``tacit site init`` makes it; delta is fixed at the ledger's first use."""
+    key = make_key(tmp_path / "site.key")
+
+    ledger = site(tmp_path, policy=POLICY_TOML + "delta = 1e-6\n").open_ledger()
+
+    (opened,) = ledger.entries()
+    assert (opened.body["key"], opened.body["delta"]) == (public_key(key), 1e-6)
 
 
 def spend(ledger: Ledger) -> None:

@@ -131,13 +131,28 @@ def test_what_leaves_goes_by_no_other_name() -> None:
 
 
 def test_only_the_entry_of_a_site_knows_how_messages_are_made() -> None:
-    """Nothing else under client/ can send: Flower is imported in one file there."""
-    found = {
-        source.path
+    """Beside it, the node answers a bundle it refuses, with Flower's own error alone.
+
+    The doctor asks the server whether it knows the site's key; it makes no message.
+    """
+    importing = {
+        source.path: {one.name for one in source.imports if one.name.startswith("flwr")}
         for source in sources()
         if source.path.startswith("client/")
-        for one in source.imports
-        if one.name.startswith("flwr")
+    }
+    made = {
+        source.path: ast.unparse(call)
+        for source in sources()
+        if source.path.startswith("client/") and source.path != "client/app.py"
+        for name, call in calls(source.tree)
+        if name == "Message"
     }
 
-    assert found == {"client/app.py"}
+    assert {path for path, names in importing.items() if names} == {
+        "client/app.py",
+        "client/doctor/server.py",
+        "client/node.py",
+    }
+    assert made == {
+        "client/node.py": "Message(flower.FAB_VERIFICATION_ERROR, reply_to=message)"
+    }

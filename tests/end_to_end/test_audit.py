@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from server.registry import MANIFEST, _digest
 from shared.accounting import epsilon
+from shared.release import MANIFEST, manifest_digest
 from simulations.audit.ledger import audit_ledger
 from tests.end_to_end.conftest import Done
 from tests.end_to_end.runs import charged_events, tacit
@@ -37,7 +37,7 @@ def rewrite(folder: Path, number: int, hashes: list[str]) -> None:
     path = folder / "registry" / f"round-{number:04}" / MANIFEST
     manifest = json.loads(path.read_text("utf-8"))
     manifest["sites"]["site-1"] = hashes
-    manifest["digest"] = _digest(manifest)
+    manifest["digest"] = manifest_digest(manifest)
     path.write_text(json.dumps(manifest), "utf-8")
 
 

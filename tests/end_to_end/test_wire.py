@@ -135,11 +135,11 @@ def fail_to_load(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
     """Let reading data fail as a careless library would: the text quotes a user."""
     failures: list[Path] = []
 
-    def failing(folder: Path) -> SiteData:
+    def failing(folder: Path, of: Path) -> SiteData:
         if len(failures) < times:
             failures.append(folder)
             raise ValueError("user-00001 liked film-0007 at 2025-01-01")
-        return load(folder)
+        return load(folder, of)
 
     monkeypatch.setattr(client.workbench, "load", failing)
 

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,11 @@ import pytest
 import safetensors.numpy
 
 from server.registry import Registry
+from server.statement import TRAINING
 from shared.adapter import digest
-from shared.errors import LedgerBroken, ModelError, RoundError
+from shared.errors import ConfigError, LedgerBroken, ModelError, RoundError
+from shared.release import verify_release
+from shared.signing import make_key, public_key
 from tests.standin import A, B, a_plan, a_witness, tensor, write_start
 
 
@@ -76,15 +81,72 @@ def test_the_manifest_says_where_a_version_comes_from(registry: Registry) -> Non
 
     manifest = registry.manifest(2)
 
-    assert manifest["schema"] == 2
+    assert manifest["schema"] == 3
     assert (manifest["run"], manifest["round"]) == ("rehearsal", 2)
     assert manifest["base"] == a_plan().spec.base
+    assert manifest["spec"] == asdict(a_plan().spec)
+    assert manifest["shapes"] == {B: [3, 2]}
     assert manifest["adapter"] == digest({B: tensor(2)})
     assert manifest["parent"] == digest({B: tensor(1)})
     assert manifest["plan"] == a_plan(2).digest()
     assert manifest["rule"] == "FedAdam"
     assert manifest["sites"] == {"a": ["ab12", "cd34"], "b": ["ef56"]}
     assert manifest["libraries"].keys() == {"flwr", "numpy", "safetensors"}
+    assert datetime.fromisoformat(manifest["time"]).tzinfo == UTC
+
+
+def test_a_version_says_what_all_rounds_so_far_have_cost_at_least(
+    registry: Registry,
+) -> None:
+    publish(registry, 1, 1)
+    publish(registry, 2, 2)
+
+    asked = asdict(a_plan().mechanism)
+    spent = [registry.manifest(number)["privacy"] for number in (1, 2)]
+    assert [said["training"] for said in spent] == [
+        [{name: asked[name] for name in TRAINING} | {"rounds": rounds}]
+        for rounds in (1, 2)
+    ]
+    assert spent[0]["epsilon"] < spent[1]["epsilon"]
+
+
+def test_without_a_key_nothing_is_signed(registry: Registry) -> None:
+    publish(registry, 1, 1)
+
+    manifest = registry.manifest(1)
+
+    assert (manifest["key"], manifest["signature"]) == ("", "")
+
+
+def test_with_a_key_every_version_is_a_release(tmp_path: Path) -> None:
+    key, start = make_key(tmp_path / "key"), write_start(tmp_path / "start")
+    registry = Registry.open(tmp_path / "registry", start, str(tmp_path / "key"))
+
+    folder = publish(registry, 1, 1)
+
+    assert verify_release(folder, public_key(key)).name == "rehearsal/1"
+    assert registry.current()[0] == 1
+
+
+def test_a_key_that_others_may_read_signs_nothing(tmp_path: Path) -> None:
+    start = write_start(tmp_path / "start")
+    make_key(tmp_path / "key")
+    (tmp_path / "key").chmod(0o640)
+
+    with pytest.raises(ConfigError, match="chmod 600"):
+        Registry.open(tmp_path / "registry", start, str(tmp_path / "key"))
+
+    assert not (tmp_path / "registry").exists()
+
+
+def test_a_version_of_an_earlier_schema_is_told_from_a_damaged_one(
+    registry: Registry,
+) -> None:
+    path = publish(registry, 1, 1) / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"schema": 2}))
+
+    with pytest.raises(RoundError, match="has schema 2, and this Tacit reads 3"):
+        registry.current()
 
 
 def change_weights(folder: Path) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,20 @@ class Cluster:
             for statement in statements:
                 cursor.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
+
+    def insert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows as the owner."""
+        marks = ", ".join(["%s"] * len(rows[0]))
+        with (
+            psycopg.connect(
+                host=str(self.socket),
+                user="owner",
+                password=OWNER_PASSWORD,
+                dbname="postgres",
+            ) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.executemany(f"INSERT INTO {table} VALUES ({marks})".encode(), rows)  # noqa: S608
 
 
 def binaries() -> Path | None:

@@ -116,9 +116,9 @@ def test_files_that_change_are_loaded_anew(
 ) -> None:
     site, loaded = write_site(tmp_path, 20), []
 
-    def watched(folder: Path) -> SiteData:
+    def watched(folder: Path, of: Path) -> SiteData:
         loaded.append(folder)
-        return load(folder)
+        return load(folder, of)
 
     monkeypatch.setattr(client.workbench, "load", watched)
     take_part(site, 1)

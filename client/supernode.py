@@ -1,0 +1,111 @@
+"""A site's programs under ``tacit site join``: the SuperNode and its SuperExec.
+
+The SuperNode is Flower's, behind the site's own approval of every app bundle
+(``client/node.py``). Apps run in processes of their own, started by a SuperExec that
+proves itself with a secret made here; both talk over loopback alone.
+"""
+
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+from client.contact import in_contact
+from client.site import Site
+from client.standing import has_left, is_paused, note, standing
+from shared.durable import replace_file
+from shared.invitation import Invitation
+from shared.programs import Program, beside_python, environment, keep_running
+
+Say = Callable[[str], None]
+
+
+def programs(site: Site, invitation: Invitation) -> list[Program]:
+    """Return what ``tacit site join`` keeps running.
+
+    Everything that decides privacy is a path of the site's own; nothing is taken from
+    the server but its address and its CA, which the site's operator has checked.
+    """
+    node = site.folder.resolve() / "node"
+    address = f"127.0.0.1:{_free_port()}"
+    host, port = address.split(":")
+    ca, secret = node / "ca.crt", node / "superexec.secret"
+    replace_file(ca, invitation.ca.encode())
+    if not secret.exists():
+        _make_secret(secret)
+    prove = ("--superexec-auth-secret-file", str(secret))
+    supernode = (
+        *(sys.executable, "-m", "client.node"),
+        *("--approvals", str(site.folder.resolve() / "approved")),
+        *("--superlink", invitation.address, "--root-certificates", str(ca)),
+        *("--auth-supernode-private-key", str(site.folder.resolve() / "node.key")),
+        *("--node-config", f'site="{site.folder.resolve()}"'),
+        *("--isolation", "process", "--host", host, "--port", port),
+        *prove,
+    )
+    superexec = (
+        beside_python("flower-superexec"),
+        *("--insecure", "--runtime-api-address", address),  # loopback, with the secret
+        *prove,
+    )
+    return [
+        Program(
+            name=name,
+            command=command,
+            environment=environment(
+                node / "flwr", HF_HUB_OFFLINE="1", TACIT_LOG="INFO"
+            ),
+            log=node / "logs" / f"{name}.log",
+        )
+        for name, command in (("supernode", supernode), ("superexec", superexec))
+    ]
+
+
+def stay(site: Site, invitation: Invitation, stop: Event, say: Say) -> None:
+    """Keep the site in the federation until ``stop`` is set or the site leaves.
+
+    While the site pauses its programs are down. A SuperNode that cannot connect, or is
+    refused because the server still counts its killed predecessor, tries again with
+    growing pauses.
+    """
+    folder = site.folder
+    (folder / "node" / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def tell(name: str, code: int, pause: float) -> None:
+        told = f"{name} ended with {code}; again in {pause:.0f} s"
+        note(folder, "connecting", told, restarted=True)
+        say(f"{told}, see {folder / 'node' / 'logs' / name}.log")
+
+    while not stop.is_set() and not has_left(folder):
+        if is_paused(folder):
+            note(folder, "paused")
+            stop.wait(1)
+            continue
+        rest, began = Event(), time.time()
+        note(folder, "connecting", invitation.address)
+
+        def look(rest: Event = rest, began: float = began) -> None:
+            if stop.is_set() or is_paused(folder) or has_left(folder):
+                rest.set()
+            online = in_contact(folder, began)
+            if online != (standing(folder).state == "online"):
+                note(folder, "online" if online else "connecting", invitation.address)
+
+        keep_running(
+            programs(site, invitation), folder / "node" / "pids.json", rest, tell, look
+        )
+    note(folder, "stopped")
+
+
+def _make_secret(path: Path) -> None:
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_hex(32), "utf-8")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
