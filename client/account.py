@@ -52,6 +52,7 @@ class Left:
         number: Its round.
         bytes: Its size.
         sha256: Digest of its bytes.
+        tensors: Names of what it holds.
     """
 
     time: str
@@ -59,6 +60,7 @@ class Left:
     number: int
     bytes: int
     sha256: str
+    tensors: tuple[str, ...]
 
 
 def believed(site: Site) -> Chain:
@@ -130,6 +132,7 @@ def left(entries: Sequence[Entry]) -> list[Left]:
             number=entry.body["round"],
             bytes=entry.body["bytes"],
             sha256=entry.body["sha256"],
+            tensors=tuple(entry.body["tensors"]),
         )
         for entry in entries
         if entry.state == "sealed" and entry.body["leaves"]

@@ -10,12 +10,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
 from client.contact import in_contact
 from client.site import Site
-from client.standing import has_left, is_paused, note, standing
+from client.standing import State, has_left, is_paused, note, standing
 from shared.durable import replace_file
 from shared.invitation import Invitation
 from shared.programs import Program, beside_python, environment, keep_running
@@ -74,30 +75,34 @@ def stay(site: Site, invitation: Invitation, stop: Event, say: Say) -> None:
     folder = site.folder
     (folder / "node" / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
 
+    def mark(state: State, detail: str = "", *, restarted: bool = False) -> None:
+        with suppress(OSError):  # a full disk must not end the node
+            note(folder, state, detail, restarted=restarted)
+
     def tell(name: str, code: int, pause: float) -> None:
         told = f"{name} ended with {code}; again in {pause:.0f} s"
-        note(folder, "connecting", told, restarted=True)
+        mark("connecting", told, restarted=True)
         say(f"{told}, see {folder / 'node' / 'logs' / name}.log")
 
     while not stop.is_set() and not has_left(folder):
         if is_paused(folder):
-            note(folder, "paused")
+            mark("paused")
             stop.wait(1)
             continue
         rest, began = Event(), time.time()
-        note(folder, "connecting", invitation.address)
+        mark("connecting", invitation.address)
 
         def look(rest: Event = rest, began: float = began) -> None:
             if stop.is_set() or is_paused(folder) or has_left(folder):
                 rest.set()
             online = in_contact(folder, began)
             if online != (standing(folder).state == "online"):
-                note(folder, "online" if online else "connecting", invitation.address)
+                mark("online" if online else "connecting", invitation.address)
 
         keep_running(
             programs(site, invitation), folder / "node" / "pids.json", rest, tell, look
         )
-    note(folder, "stopped")
+    mark("stopped")
 
 
 def _make_secret(path: Path) -> None:

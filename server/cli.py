@@ -2,10 +2,10 @@
 
 import typer
 
-from server.commands_releases import app as releases
-from server.commands_run import run, start, status, stop
-from server.commands_setup import admit, expel, init, invite, renew, sites, upgrade
-from server.commands_watch import watch
+from server.commands.releases import app as releases
+from server.commands.run import run, start, status, stop
+from server.commands.setup import admit, expel, init, invite, renew, sites, upgrade
+from server.commands.watch import watch
 
 app = typer.Typer(no_args_is_help=True)
 

@@ -92,7 +92,7 @@ def serve(operator: Operator, stop: Event, say: Callable[[str], None]) -> None:
             _look_after(operator, say)
         except ServerUnreachable:  # not yet, or starting again
             pass
-        except TacitError as error:
+        except (TacitError, OSError) as error:  # the latter of a full disk
             if str(error) != told:
                 told = str(error)
                 say(told)

@@ -2,7 +2,8 @@
 
 A program that ends is started again after a pause that doubles each time, up to a
 minute, and is short again once the program has stayed up. Programs that an earlier,
-killed supervisor left behind are ended first, so that nothing runs twice.
+killed supervisor left behind are ended first, and so is what a killed program left
+behind, such as a worker that still holds its port: nothing runs twice.
 """
 
 import json
@@ -56,11 +57,15 @@ class Program:
 
 @dataclass(slots=True)
 class _Running:
-    """A program, its process while there is one, and when it may be started next."""
+    """A program, its process while there is one, and when it may be started next.
+
+    ``ended`` is the process that ended last, whose children may live.
+    """
 
     program: Program
     pause: float
     process: subprocess.Popen[bytes] | None = None
+    ended: subprocess.Popen[bytes] | None = None
     since: float = 0.0
     due: float = field(default_factory=time.monotonic)
 
@@ -100,15 +105,17 @@ def keep_running(
     """
     end_left_behind(pids)
     running = [_Running(program, FIRST_PAUSE_S) for program in programs]
+    noted = True
     try:
         while not stop.is_set():
             for one in running:
-                if _look_after(one, tell):
-                    _note(pids, running)
+                noted = not _look_after(one, tell) and noted
+            noted = noted or _note(pids, running)
             each_tick()
             stop.wait(TICK_S)
     finally:
         for one in reversed(running):
+            _end_left_by(one)
             if one.process is not None:
                 end(one.process.pid)
                 one.process.wait()
@@ -160,6 +167,7 @@ def _look_after(one: _Running, tell: Tell) -> bool:
     if one.process is None:
         if now < one.due:
             return False
+        _end_left_by(one)
         one.process, one.since = _start(one.program), now
         return True
     code = one.process.poll()
@@ -168,9 +176,17 @@ def _look_after(one: _Running, tell: Tell) -> bool:
     if now - one.since > STEADY_S:
         one.pause = FIRST_PAUSE_S
     tell(one.program.name, code, one.pause)
-    one.process, one.due = None, now + one.pause
+    one.ended, one.process, one.due = one.process, None, now + one.pause
     one.pause = min(2 * one.pause, LONGEST_PAUSE_S)
     return True
+
+
+def _end_left_by(one: _Running) -> None:
+    """End what the process that ended last had started: all of its group."""
+    if one.ended is not None:
+        with suppress(ProcessLookupError):  # nobody, as usual
+            os.killpg(one.ended.pid, signal.SIGTERM)
+        one.ended = None
 
 
 def _start(program: Program) -> subprocess.Popen[bytes]:
@@ -189,8 +205,11 @@ def _start(program: Program) -> subprocess.Popen[bytes]:
         )
 
 
-def _note(pids: Path, running: Iterable[_Running]) -> None:
-    """Write down who runs, so that a later supervisor can end it."""
+def _note(pids: Path, running: Iterable[_Running]) -> bool:
+    """Write down who runs, so that a later supervisor can end it.
+
+    Returns whether there was room: a full disk ends no program.
+    """
     noted = []
     for one in running:
         if one.process is not None:
@@ -199,7 +218,11 @@ def _note(pids: Path, running: Iterable[_Running]) -> None:
                 noted.append(
                     {"name": one.program.name, "pid": one.process.pid, "born": born}
                 )
-    replace_file(pids, json.dumps(noted).encode())
+    try:
+        replace_file(pids, json.dumps(noted).encode())
+    except OSError:
+        return False
+    return True
 
 
 def _signal(processes: Iterable[psutil.Process], number: int) -> None:

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from client import commands_approve
 from client.approval import (
     Approval,
     Refusal,
@@ -27,6 +26,7 @@ from client.approval import (
     statement,
     waiting,
 )
+from client.commands import approve as commands_approve
 from client.site import Site
 from shared.bundle import build_bundle, bundle_code, bundle_digest, bundle_files
 from shared.entries import canonical

@@ -23,8 +23,8 @@ from flwr.supernode import node_auth_http_interceptor
 from typer import Typer
 from typer.testing import CliRunner
 
-from client import commands_join
 from client.approval import approve
+from client.commands import join as commands_join
 from client.doctor import machine, server
 from client.doctor.examine import examine
 from client.doctor.server import Answer

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import client.workbench
 from client import forgotten
-from client.commands_forget import forget as forget_command
+from client.commands.standing import forget as forget_command
 from client.data import SiteData, load
 from client.examples import make_examples
 from client.forget import forget

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from typer import Typer
 from typer.testing import CliRunner
 
-from client import commands_join
+from client.commands import join as commands_join
 from client.mapping import FILE, read_mapping
 from client.policy import Circumstances, require_allowed
 from client.setup import init

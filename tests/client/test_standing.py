@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import client.round
-from client import commands_forget
 from client.app import reply
+from client.commands import standing as commands_forget
 from client.erase import FOLDERS, erase
 from client.forget import forget
 from client.round import answer

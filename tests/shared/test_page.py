@@ -18,7 +18,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from server import page as server_page
+from server.live import page as server_page
 from shared import page
 from shared.errors import ConfigError
 from shared.page import Latest, events, page_app, plain

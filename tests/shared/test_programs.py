@@ -90,6 +90,34 @@ def test_all_that_a_program_started_ends_with_it(tmp_path: Path) -> None:
     wait_for(lambda: not _runs(child))
 
 
+def test_what_a_killed_program_left_running_ends_before_it_is_started_again(
+    tmp_path: Path,
+) -> None:
+    """As nginx's worker, which would hold the port for ever."""
+    told, ends = tmp_path / "child", []
+    program = python(tmp_path, PARENT, str(told))
+
+    with kept(program, tmp_path, lambda *end: ends.append(end)):
+        wait_for(lambda: told.exists() and told.read_text())
+        child = psutil.Process(int(told.read_text()))
+        child.parent().kill()
+        wait_for(lambda: not _runs(child.pid))
+        wait_for(lambda: told.read_text() not in ("", str(child.pid)))
+
+    assert len(ends) == 1
+
+
+def test_no_room_for_a_note_ends_no_program(tmp_path: Path) -> None:
+    program = python(tmp_path, "import time; time.sleep(600)")
+    nowhere = tmp_path / "later"
+
+    with kept(program, nowhere, lambda *_: None):
+        wait_for(program.log.exists)
+        assert not nowhere.exists()
+        nowhere.mkdir()
+        wait_for((nowhere / "pids.json").exists)
+
+
 def test_what_a_killed_supervisor_left_behind_is_ended_first(tmp_path: Path) -> None:
     left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     born = psutil.Process(left.pid).create_time()

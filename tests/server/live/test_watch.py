@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner
 
-from server.commands_watch import watch
+from server.commands.watch import watch
 from server.flower import Node
+from server.live.view import look
+from server.live.watch import follow, screen, sparkline
 from server.operator import Operator
-from server.view import look
-from server.watch import follow, screen, sparkline
 from shared.errors import ServerUnreachable
+from tests.server.live.test_view import NODE
 from tests.server.operated import an_operator, carry_out, task
-from tests.server.test_view import NODE
 from tests.server.world import refusing
 from tests.standin import a_client
 
@@ -77,7 +77,7 @@ def test_a_sparkline_has_a_block_for_each_value_and_more_is_never_lower(
 def test_following_shows_what_changes_until_it_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.watch.PERIOD_S", 0.0)
+    monkeypatch.setattr("server.live.watch.PERIOD_S", 0.0)
     folder = an_operator(tmp_path / "op")
     before = look(folder, [], datetime.now(UTC))
     carry_out(task(folder))

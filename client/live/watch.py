@@ -13,7 +13,7 @@ from rich.text import Text
 
 from client.account import Left, RoundView
 from client.budget import Budget
-from client.view import TOOK_PART, NodeView, View
+from client.live.view import TOOK_PART, NodeView, View
 
 PERIOD_S, ROWS, WIDTH = 1.0, 8, 60
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from client.exposition import Figures
-from client.view import View, look, unready
+from client.live.exposition import Figures
+from client.live.view import View, look, unready
 from shared.page import page_app
 
 

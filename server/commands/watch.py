@@ -32,9 +32,9 @@ def watch(
     """
     from rich.console import Console  # noqa: PLC0415
 
+    from server.live.view import View, look  # noqa: PLC0415
+    from server.live.watch import follow, screen  # noqa: PLC0415
     from server.operator import open_operator  # noqa: PLC0415
-    from server.view import View, look  # noqa: PLC0415
-    from server.watch import follow, screen  # noqa: PLC0415
     from shared.page import plain, serve  # noqa: PLC0415
 
     operator = open_operator(folder)
@@ -45,7 +45,7 @@ def watch(
 
     console = Console()
     if page is not None:
-        from server.page import app  # noqa: PLC0415
+        from server.live.page import app  # noqa: PLC0415
 
         serve(app(operator.folder, nodes), page)
     elif as_json:

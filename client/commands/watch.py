@@ -27,8 +27,8 @@ def watch(
     """
     from rich.console import Console  # noqa: PLC0415
 
-    from client.view import View, look  # noqa: PLC0415
-    from client.watch import follow, screen  # noqa: PLC0415
+    from client.live.view import View, look  # noqa: PLC0415
+    from client.live.watch import follow, screen  # noqa: PLC0415
     from shared.page import plain, serve  # noqa: PLC0415
 
     def view() -> View:
@@ -36,7 +36,7 @@ def watch(
 
     first, console = view(), Console()
     if page is not None:
-        from client.page import app  # noqa: PLC0415
+        from client.live.page import app  # noqa: PLC0415
 
         serve(app(folder), page)
     elif as_json:

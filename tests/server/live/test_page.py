@@ -4,9 +4,9 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.page import app
+from server.live.page import app
+from tests.server.live.test_view import NODE
 from tests.server.operated import an_operator, carry_out, task
-from tests.server.test_view import NODE
 from tests.server.world import refusing
 from tests.shared.test_page import ask
 from tests.standin import a_client

@@ -11,11 +11,11 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from client.commands_watch import watch
+from client.commands.watch import watch
+from client.live.view import look
+from client.live.watch import follow, screen
 from client.standing import leave, note, pause
-from client.view import look
-from client.watch import follow, screen
-from tests.client.test_view import busy, train
+from tests.client.live.test_view import busy, train
 from tests.factories import write_site
 
 command = typer.Typer()
@@ -81,7 +81,7 @@ def test_the_node_is_told_in_words(tmp_path: Path) -> None:
 def test_following_shows_what_changes_until_it_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.watch.PERIOD_S", 0.0)
+    monkeypatch.setattr("client.live.watch.PERIOD_S", 0.0)
     site = write_site(tmp_path / "site", max_q=1.0, epsilon=1.0)
     before = look(site.folder, datetime.now(UTC))
     train(site, 1)

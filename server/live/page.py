@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from server.exposition import Figures
-from server.view import View, look, unready
+from server.live.exposition import Figures
+from server.live.view import View, look, unready
 from shared.page import page_app
 
 if TYPE_CHECKING:

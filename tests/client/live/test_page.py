@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from client.page import app
+from client.live.page import app
+from client.live.view import look
 from client.standing import note
-from client.view import look
-from tests.client.test_view import NOW, busy
+from tests.client.live.test_view import NOW, busy
 from tests.factories import write_site
-from tests.server.test_page import figures
+from tests.server.live.test_page import figures
 from tests.shared.test_page import ask
 
 

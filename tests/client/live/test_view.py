@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from client.account import coming
 from client.budget import Budget, budget
+from client.live.view import View, _computed, look, unready
 from client.site import Site
 from client.standing import leave, note, pause
-from client.view import View, _computed, look, unready
 from shared.accounting import GaussianEvent, epsilon
 from shared.errors import ConfigError
 from shared.page import plain
@@ -128,7 +128,7 @@ def test_epsilon_is_computed_again_only_after_a_charge(
         return budget(events, *args, **more)
 
     _computed.cache_clear()
-    monkeypatch.setattr("client.view.budget", counted)
+    monkeypatch.setattr("client.live.view.budget", counted)
 
     for _ in range(3):
         look(site.folder, NOW)
@@ -232,7 +232,7 @@ def test_a_site_whose_budget_has_no_room_is_not_ready(tmp_path: Path) -> None:
 def test_a_long_history_is_counted_whole_and_shown_in_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.view.MOST_ROWS", 3)
+    monkeypatch.setattr("client.live.view.MOST_ROWS", 3)
     site = write_site(tmp_path / "site", **SMALL)
     ledger = site.open_ledger()
     for number in range(1, 6):

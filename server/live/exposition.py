@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from server.view import RunView, SiteView, View
+from server.live.view import RunView, SiteView, View
 
 DOING = ("training", "answered", "refused", "absent", "not asked", "waiting")
 

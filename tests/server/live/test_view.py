@@ -20,7 +20,7 @@ from server.events import (
     to_line,
 )
 from server.flower import Node
-from server.view import SiteView, View, activities, look, unready
+from server.live.view import SiteView, View, activities, look, unready
 from shared.errors import QuorumLost
 from tests.server.operated import SITES, an_operator, carry_out, task
 from tests.server.world import raising, refusing

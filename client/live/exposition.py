@@ -10,8 +10,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from client.budget import Budget
+from client.live.view import View
 from client.standing import State
-from client.view import View
 
 
 @dataclass(frozen=True, slots=True, eq=False)

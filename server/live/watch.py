@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from server.view import RunView, SiteView, View
+from server.live.view import RunView, SiteView, View
 
 PERIOD_S = 1.0
 BLOCKS = "▁▂▃▄▅▆▇█"

@@ -15,7 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from server.events import RoundReport, read_events
-from server.history import ReleaseView, history
+from server.live.history import ReleaseView, history
 from shared.errors import ConfigError
 from shared.signing import load_key, public_key
 
