@@ -163,9 +163,30 @@ def checked(site: Path, run: "Run", fab: "Fab") -> "Fab":
         raise CodeRefused(f"the run does not name the bundle it came with, {digest}")
     if run.primary_task_type == TaskType.AGENT_APP:
         raise CodeRefused("the run asks for an agent, which is no code of the bundle")
+    unpack(fab.content)
     with suppress(OSError):
         clear_refused(site)
     return fab
+
+
+def unpack(content: bytes) -> None:
+    """Have Flower unpack an approved bundle whole, or leave nothing of it.
+
+    Its apps would run what is there as it lies, be it half of a bundle.
+
+    Raises:
+        CodeRefused: If there is no room; the next message tries again.
+    """
+    from flwr.cli.install import install_from_fab  # noqa: PLC0415
+
+    try:
+        install_from_fab(content, skip_prompt=True)
+    except OSError as error:
+        empty_apps()
+        raise CodeRefused(
+            f"bundle {bundle_digest(content)} cannot be unpacked "
+            f"({type(error).__name__}); make room on the disk of the site's folder"
+        ) from None
 
 
 def _kept(call: Callable[P, T], into: list[T]) -> Callable[P, T]:

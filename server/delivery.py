@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from server.inbox import Inbox
 from server.releases import InForce
 from server.rounds import ticks
 from shared.errors import RoundError, TacitError
@@ -37,8 +38,9 @@ def deliver(
     pending = {message: name for message, name in sent if message}  # "" was not taken
     online = dict.fromkeys(nodes.values(), "NoAnswer")
     told = dict.fromkeys(sites, "NotOnline") | online
+    inbox = Inbox(grid)
     for _ in ticks(deadline_s):
-        for reply in grid.pull_messages(list(pending)):
+        for reply in inbox.pull(list(pending)):
             name = pending.pop(reply.metadata.reply_to_message_id)
             told[name] = _word(reply, name)
         if not pending:

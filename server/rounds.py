@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from server.aggregate import rule_state, step
 from server.events import Answered, Asked, Event, RoundReport
+from server.inbox import Inbox
 from server.registry import Registry
 from server.replies import Answer, judge
 from server.suspicion import copied, figures
@@ -135,9 +136,9 @@ def ask(
     ]
     sent = zip(grid.push_messages(messages), nodes, strict=True)
     pending = {message: node for message, node in sent if message}  # "" was not taken
-    answers = []
+    answers, inbox = [], Inbox(grid)
     for _ in ticks(plan.deadline_s):
-        for reply in grid.pull_messages(list(pending)):
+        for reply in inbox.pull(list(pending)):
             node = pending.pop(reply.metadata.reply_to_message_id, None)
             if node is None:  # a second reply to the same question
                 continue

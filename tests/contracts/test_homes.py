@@ -32,6 +32,7 @@ def test_flower_is_imported_only_where_messages_are() -> None:
         "server/app.py",
         "server/delivery.py",
         "server/flower.py",
+        "server/inbox.py",
         "server/replies.py",
         "server/rounds.py",
         "shared/bundle.py",
