@@ -36,6 +36,7 @@ class Run:
         flower: Flower's number for its newest try.
         tries: Tries since the newest version.
         version: The newest version when that try began.
+        since: Events of the run when that try began.
         stopped: Whether the operator stopped it.
     """
 
@@ -43,6 +44,7 @@ class Run:
     flower: int
     tries: int
     version: int
+    since: int
     stopped: bool = False
 
 
@@ -72,12 +74,14 @@ def begin(operator: Operator, plan: Path, *, resume: bool = False) -> Run:
                 f"{plan} differs from {kept}: a run keeps its plan; name another run"
             )
         shutil.copyfile(plan, kept)
+    since = len(read_events(folder / "events.jsonl"))
     number = start_run(operator, operator.bundle.read_bytes(), settings.flat())
     begun = Run(
         name=asked.run,
         flower=number,
         tries=_tries(operator, asked.run),
         version=_newest(folder),
+        since=since,
     )
     _keep(operator, begun)
     return begun
@@ -101,6 +105,24 @@ def resume_interrupted(operator: Operator) -> list[Run]:
     return gone_on
 
 
+def send_release(operator: Operator) -> Run:
+    """Send the release in force to the sites of the newest completed run.
+
+    That run is taken up again with no round left, so its server app trains nothing.
+
+    Raises:
+        ConfigError: If no run is completed.
+        ServerUnreachable: If the SuperLink does not answer.
+    """
+    done = [r for r in all_runs(operator) if ended(operator, r.name) == "Completed"]
+    if not done:
+        raise ConfigError("no run is completed yet, so there is nothing to send")
+    newest = max(
+        done, key=lambda run: (operator.runs / run.name / NOTE).stat().st_mtime
+    )
+    return begin(operator, operator.runs / newest.name / "plan.toml", resume=True)
+
+
 def stop(operator: Operator, name: str) -> None:
     """Stop a run for good; ``begin`` with ``resume`` takes it up again.
 
@@ -114,8 +136,8 @@ def stop(operator: Operator, name: str) -> None:
         stop_run(operator, run.flower)
 
 
-def follow(operator: Operator, name: str, since: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield the events of a run from number ``since`` on, until it has ended.
+def follow(operator: Operator, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the events of a run's newest try, and of later ones, until it has ended.
 
     A run whose process is gone is waited for a while: the server goes on with it.
 
@@ -123,7 +145,7 @@ def follow(operator: Operator, name: str, since: int = 0) -> Iterator[dict[str, 
         ServerUnreachable: If the SuperLink does not answer for ``PATIENCE_S``.
     """
     path = operator.runs / name / "events.jsonl"
-    seen_alive = time.monotonic()
+    since, seen_alive = read_run(operator, name).since, time.monotonic()
     while True:
         events = read_events(path)
         yield from events[since:]
@@ -142,9 +164,10 @@ def follow(operator: Operator, name: str, since: int = 0) -> Iterator[dict[str, 
 
 
 def ended(operator: Operator, name: str) -> str:
-    """Return why the run ended, as its newest event says; empty if it did not."""
+    """Return why the run's newest try ended; empty if it did not, or has no word."""
     events = read_events(operator.runs / name / "events.jsonl")
-    last = events[-1] if events else {}
+    tried = events[read_run(operator, name).since :]
+    last = tried[-1] if tried else {}
     return str(last["reason"]) if last.get("event") == "ended" else ""
 
 

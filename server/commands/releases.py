@@ -102,15 +102,28 @@ def export(
 def rollback(name: Name, folder: Folder = HERE) -> None:
     """Put release NAME of FOLDER in force, though it may be an older one.
 
-    Sites are told at the end of the next run.
+    Sites are told by tacit server releases send, or at the end of the next run.
     """
     from server.releases import rollback as put_in_force  # noqa: PLC0415
 
     done = put_in_force(folder, name)
     typer.echo(
         f"Release {done.release.name} is in force since {done.pointer.time}, by "
-        f"pointer {done.pointer.number}; sites are told at the end of the next run"
+        f"pointer {done.pointer.number}; tell the sites: tacit server releases send"
     )
+
+
+@app.command()
+def send(folder: Folder = HERE) -> None:
+    """Send the release in force to every site of FOLDER that is online."""
+    from server.commands.run import describe  # noqa: PLC0415
+    from server.operator import open_operator  # noqa: PLC0415
+    from server.runs import follow, send_release  # noqa: PLC0415
+
+    operator = open_operator(folder)
+    for event in follow(operator, send_release(operator).name):
+        if event["event"] == "released":
+            typer.echo(describe(event))
 
 
 def _row(release: "Release", current: str) -> dict[str, str | int | bool]:

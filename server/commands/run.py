@@ -55,20 +55,16 @@ def run(
     ] = False,
 ) -> None:
     """Carry out PLAN on the server of FOLDER and show what happens."""
-    from server.events import read_events  # noqa: PLC0415
     from server.operator import open_operator  # noqa: PLC0415
-    from server.plan_file import read_plan  # noqa: PLC0415
     from server.runs import begin, ended, follow  # noqa: PLC0415
 
     operator = open_operator(folder)
-    name = read_plan(plan).run
-    told = len(read_events(operator.runs / name / "events.jsonl"))
-    begin(operator, plan, resume=resume)
+    name = begin(operator, plan, resume=resume).name
     typer.echo(f"Run {name} has begun: {operator.runs / name}")
     if detach:
         typer.echo(f"Follow it: tacit server watch {folder}")
         return
-    for event in follow(operator, name, told):
+    for event in follow(operator, name):
         if line := describe(event):
             typer.echo(line)
     reason = ended(operator, name)

@@ -19,6 +19,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from client.app import app
+from client.releases import current
 from client.site import open_site
 from server.app import federate
 from server.operator import open_operator
@@ -232,7 +233,7 @@ def post(federation: Deployment, path: str) -> httpx.Response:
     context = ssl.create_default_context(cafile=federation.operator / "tls" / "ca.crt")
     return httpx.post(
         f"https://127.0.0.1:{federation.public}{path}",
-        headers={"Content-Type": "application/x-protobuf"},
+        headers={"Content-Type": "application/protobuf"},
         verify=context,
     )
 
@@ -315,6 +316,20 @@ def test_a_server_with_another_ca_is_not_spoken_to(
         tmp_path / "home",
     )
     assert "CERTIFICATE_VERIFY_FAILED" in said
+
+
+def test_a_rollback_reaches_the_sites(federation: Deployment) -> None:
+    federation.tacit("server", "releases", "rollback", "spring/2", federation.operator)
+
+    said = federation.tacit("server", "releases", "send", federation.operator)
+
+    assert said == "release spring/2 sent: north Kept, south Kept\n"
+    for name in SITES:
+        folder = current(open_site(federation.site(name)))
+        assert folder is not None
+        held = weights(federation.operator / "runs/spring/registry/round-0002")
+        for tensor, array in weights(folder).items():
+            np.testing.assert_array_equal(array, held[tensor])
 
 
 def test_a_bundle_that_is_not_approved_is_refused_and_never_unpacked(
