@@ -25,7 +25,7 @@ demo: $(STAMP) ## train a federation on generated data and show what it learned
 test: check fast slow ## all that CI runs: check, fast suite, slow suite
 
 fast: $(STAMP) ## fast suite alone, under two minutes
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 slow: $(STAMP) ## slow suite alone: real weights, processes, Ray
 	$(BIN)/pytest -m slow

@@ -22,6 +22,9 @@ from shared.invitation import Invitation
 from shared.programs import Program, beside_python, environment, keep_running
 
 Say = Callable[[str], None]
+# With a node that hears nothing: Flower's may have given up, yet not have ended, as
+# after a certificate that had expired.
+PATIENCE_S = 120.0
 
 
 def programs(site: Site, invitation: Invitation) -> list[Program]:
@@ -60,8 +63,13 @@ def programs(site: Site, invitation: Invitation) -> list[Program]:
                 node / "flwr", HF_HUB_OFFLINE="1", TACIT_LOG="INFO"
             ),
             log=node / "logs" / f"{name}.log",
+            renews=renews,
         )
-        for name, command in (("supernode", supernode), ("superexec", superexec))
+        for name, command, renews in (
+            ("supernode", supernode, ()),
+            # Its apps end with it, and Flower's node would wait for them for ever.
+            ("superexec", superexec, ("supernode",)),
+        )
     ]
 
 
@@ -89,13 +97,16 @@ def stay(site: Site, invitation: Invitation, stop: Event, say: Say) -> None:
             mark("paused")
             stop.wait(1)
             continue
-        rest, began = Event(), time.time()
+        rest, began, heard = Event(), time.time(), time.monotonic()
         mark("connecting", invitation.address)
 
         def look(rest: Event = rest, began: float = began) -> None:
-            if stop.is_set() or is_paused(folder) or has_left(folder):
-                rest.set()
+            nonlocal heard
             online = in_contact(folder, began)
+            heard = time.monotonic() if online else heard
+            silent = time.monotonic() - heard > PATIENCE_S
+            if stop.is_set() or silent or is_paused(folder) or has_left(folder):
+                rest.set()
             if online != (standing(folder).state == "online"):
                 mark("online" if online else "connecting", invitation.address)
 

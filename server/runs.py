@@ -171,6 +171,16 @@ def ended(operator: Operator, name: str) -> str:
     return str(last["reason"]) if last.get("event") == "ended" else ""
 
 
+def details(operator: Operator, name: str) -> str:
+    """Return what Flower says of the end of a run's newest try; empty for nothing.
+
+    Raises:
+        ServerUnreachable: If the SuperLink does not answer.
+    """
+    number = read_run(operator, name).flower
+    return "".join(run.details for run in runs(operator) if run.id == number)
+
+
 def all_runs(operator: Operator) -> list[Run]:
     """Return every run, by name."""
     notes = sorted(operator.runs.glob(f"*/{NOTE}"))

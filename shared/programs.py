@@ -47,12 +47,15 @@ class Program:
         command: Absolute path and arguments; no secret among them, as others see it.
         environment: All of its environment.
         log: File that its output is appended to.
+        renews: Names of programs that are started anew too when this one ends, for
+            they wait in vain for what it had begun.
     """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path
+    renews: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -109,7 +112,9 @@ def keep_running(
     try:
         while not stop.is_set():
             for one in running:
-                noted = not _look_after(one, tell) and noted
+                if _look_after(one, tell):
+                    noted = False
+                    _renew(one, running)
             noted = noted or _note(pids, running)
             each_tick()
             stop.wait(TICK_S)
@@ -179,6 +184,17 @@ def _look_after(one: _Running, tell: Tell) -> bool:
     one.ended, one.process, one.due = one.process, None, now + one.pause
     one.pause = min(2 * one.pause, LONGEST_PAUSE_S)
     return True
+
+
+def _renew(ended: _Running, running: Iterable[_Running]) -> None:
+    """End what cannot go on without a program that has ended; it starts with it."""
+    if ended.process is not None:
+        return
+    for one in running:
+        if one.program.name in ended.program.renews and one.process is not None:
+            end(one.process.pid)
+            one.process.wait()
+            one.ended, one.process, one.due = one.process, None, ended.due
 
 
 def _end_left_by(one: _Running) -> None:

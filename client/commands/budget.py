@@ -81,7 +81,10 @@ def egress(folder: Folder = Path(), *, as_json: Json = False) -> None:
 
     rows = left(believed(open_site(folder)).entries)[::-1]
     if as_json:
-        typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        shown = [asdict(row) for row in rows]
+        for one in shown:
+            one["round"] = one.pop("number")
+        typer.echo(json.dumps(shown, indent=2))
         return
     typer.echo(
         f"{'time (UTC)':<25}  {'run':<12} {'round':>5} {'bytes':>9}  sha256, tensors"

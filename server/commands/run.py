@@ -56,7 +56,7 @@ def run(
 ) -> None:
     """Carry out PLAN on the server of FOLDER and show what happens."""
     from server.operator import open_operator  # noqa: PLC0415
-    from server.runs import begin, ended, follow  # noqa: PLC0415
+    from server.runs import begin, details, ended, follow  # noqa: PLC0415
 
     operator = open_operator(folder)
     name = begin(operator, plan, resume=resume).name
@@ -69,9 +69,10 @@ def run(
             typer.echo(line)
     reason = ended(operator, name)
     if reason != "Completed":
+        said = details(operator, name) or f"see {operator.state}/logs"
         raise RoundError(
-            f"run {name!r} ended with {reason or 'no word'}; see {operator.state}/logs,"
-            f" and go on with tacit server run {plan} --resume"
+            f"run {name!r} ended with {reason or 'no word'} ({said}); go on with tacit "
+            f"server run {plan} --resume"
         )
 
 

@@ -158,7 +158,7 @@ class Deployment:
         self.begin(name, "site", "join", self.site(name))
 
     def answers(self) -> bool:
-        return "answers on port" in self.tacit("server", "status", self.operator)
+        return "SuperLink: answers" in self.tacit("server", "status", self.operator)
 
     def status(self) -> dict[str, Any]:
         shown = self.tacit("server", "status", self.operator, "--json")

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 
 from client.site import LEDGER
+from server.registry import WITNESSES
 from shared.accounting import GaussianEvent, epsilon
 from shared.chain import Chain
 from shared.entries import Entry
@@ -120,7 +121,7 @@ def require_books(made: Deployment, run: str, names: Sequence[str]) -> None:
                 assert max(e.n for e in planned) < min(e.n for e in sealed), name
                 assert len(sealed) == 1, name
             assert planned or name not in told["sites_ok"], (name, number)
-        for kept in (made.site(name) / "runs" / run).glob("head-*"):
+        for kept in (made.site(name) / "runs" / run).glob("head-????.safetensors"):
             number = int(kept.stem.removeprefix("head-"))
             assert trainings(made, name, run, number)[0], kept
         counted = [n for n, told in rounds.items() if name in told["sites_ok"]]
@@ -137,7 +138,8 @@ def require_reconciled(
     Those left the site and did not count: the auditor is to see them.
     """
     registry = made.operator / "runs" / run / "registry"
-    audited = audit_ledger(made.site(name) / LEDGER, registry)
+    known = (registry / WITNESSES / f"{name}.json").exists()  # it counted once
+    audited = audit_ledger(made.site(name) / LEDGER, registry if known else None)
     unarrived = {
         entry.body["sha256"]
         for number in lost

@@ -23,7 +23,7 @@ host, port, path = sys.argv[1:]
 context = ssl._create_unverified_context()  # who answers does not matter here
 door = http.client.HTTPSConnection(host, int(port), timeout=10, context=context)
 try:
-    door.request("POST", path, b"")
+    door.request("POST", path, b"", {"Content-Type": "application/protobuf"})
     sys.exit(f"answered {door.getresponse().status}")
 except OSError as error:
     sys.exit(type(error).__name__)

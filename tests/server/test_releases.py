@@ -230,7 +230,7 @@ def test_rollback_says_what_is_in_force_and_when_sites_are_told(
 
     assert "Release spring/1 is in force" in said
     assert "by pointer 1" in said
-    assert "end of the next run" in said
+    assert "tell the sites: tacit server releases send" in said
 
 
 def sites_that(*words: str) -> ClientApp:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
@@ -105,6 +106,26 @@ def test_what_a_killed_program_left_running_ends_before_it_is_started_again(
         wait_for(lambda: told.read_text() not in ("", str(child.pid)))
 
     assert len(ends) == 1
+
+
+def test_a_program_that_waits_for_another_is_started_anew_with_it(
+    tmp_path: Path,
+) -> None:
+    waits = python(tmp_path, "print('waits', flush=True); import time; time.sleep(600)")
+    ends = python(tmp_path, "import time; time.sleep(0.5)")
+    ends = replace(ends, name="other", renews=("one",), log=tmp_path / "other.log")
+    stop = Event()
+    keeper = Thread(
+        target=keep_running, args=([waits, ends], tmp_path / "pids.json", stop)
+    )
+    keeper.start()
+
+    try:
+        wait_for(waits.log.exists)
+        wait_for(lambda: waits.log.read_text().count("waits") >= 2)
+    finally:
+        stop.set()
+        keeper.join(30)
 
 
 def test_no_room_for_a_note_ends_no_program(tmp_path: Path) -> None:
