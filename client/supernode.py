@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from threading import Event
 
 from client.contact import in_contact
@@ -20,6 +19,7 @@ from client.standing import State, has_left, is_paused, note, standing
 from shared.durable import replace_file
 from shared.invitation import Invitation
 from shared.programs import Program, beside_python, environment, keep_running
+from shared.secret_file import keep_secret
 
 Say = Callable[[str], None]
 # With a node that hears nothing: Flower's may have given up, yet not have ended, as
@@ -37,9 +37,10 @@ def programs(site: Site, invitation: Invitation) -> list[Program]:
     address = f"127.0.0.1:{_free_port()}"
     host, port = address.split(":")
     ca, secret = node / "ca.crt", node / "superexec.secret"
-    replace_file(ca, invitation.ca.encode())
+    if not ca.exists() or ca.read_text("utf-8") != invitation.ca:
+        replace_file(ca, invitation.ca.encode())
     if not secret.exists():
-        _make_secret(secret)
+        keep_secret(secret, secrets.token_hex(32).encode())
     prove = ("--superexec-auth-secret-file", str(secret))
     supernode = (
         *(sys.executable, "-m", "client.node"),
@@ -108,17 +109,14 @@ def stay(site: Site, invitation: Invitation, stop: Event, say: Say) -> None:
             if stop.is_set() or silent or is_paused(folder) or has_left(folder):
                 rest.set()
             if online != (standing(folder).state == "online"):
-                mark("online" if online else "connecting", invitation.address)
+                state: State = "online" if online else "connecting"
+                mark(state, invitation.address)
+                say(f"{state}: {invitation.address}")
 
         keep_running(
             programs(site, invitation), folder / "node" / "pids.json", rest, tell, look
         )
     mark("stopped")
-
-
-def _make_secret(path: Path) -> None:
-    path.touch(mode=0o600)
-    path.write_text(secrets.token_hex(32), "utf-8")
 
 
 def _free_port() -> int:

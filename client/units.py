@@ -5,6 +5,8 @@ Both run ``tacit site join`` with as few rights as it needs; neither is installe
 
 from pathlib import Path
 
+from shared.systemd import argument, literal, owner, word
+
 UNIT = """\
 # Runs this site at every start of the machine. To install it:
 #   sudo cp {unit} /etc/systemd/system/ && sudo systemctl daemon-reload
@@ -90,10 +92,10 @@ def unit_text(name: str, folder: Path, program: Path) -> str:
     return UNIT.format(
         unit=whole / FILE,
         name=name,
-        owner=_owner(folder),
-        directory=_specifiers_kept(whole),
-        folder=_quoted(whole),
-        program=_quoted(program),
+        owner=owner(folder),
+        directory=literal(whole),
+        folder=word(whole),
+        program=argument(program),
     )
 
 
@@ -101,22 +103,3 @@ def compose_text(folder: Path) -> str:
     """Return a compose file for the site in ``folder``, run as the folder's owner."""
     state = folder.stat()
     return COMPOSE.format(user=f"{state.st_uid}:{state.st_gid}")
-
-
-def _owner(folder: Path) -> str:
-    """Return the account's name, or its number where it has none."""
-    try:
-        return folder.owner()
-    except KeyError:
-        return str(folder.stat().st_uid)
-
-
-def _specifiers_kept(path: Path) -> str:
-    """Return a path in which systemd replaces nothing."""
-    return str(path).replace("%", "%%")
-
-
-def _quoted(path: Path) -> str:
-    """Return a path as systemd reads one word of a list or of a command."""
-    plain = _specifiers_kept(path).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{plain}"'

@@ -6,6 +6,7 @@ They are written from ``server.toml`` and installed by a person, not by us.
 from pathlib import Path
 
 from server.operator import Operator
+from shared.systemd import argument, literal, owner, word
 
 UNIT = "tacit-server.service"
 COMPOSE = "compose.yaml"
@@ -162,15 +163,14 @@ def proxy_text(operator: Operator) -> str:
 
 def unit_text(operator: Operator, program: Path) -> str:
     """Return a hardened systemd unit; ``program`` is the command ``tacit``."""
-    folder = _quoted(operator.folder)
     return _UNIT.format(
         unit=operator.folder / UNIT,
         name=operator.settings.name,
-        owner=_owner(operator.folder),
-        directory=str(operator.folder).replace("%", "%%"),
-        program=_quoted(program).replace("$", "$$"),
-        argument=folder.replace("$", "$$"),
-        folder=folder,
+        owner=owner(operator.folder),
+        directory=literal(operator.folder),
+        program=argument(program),
+        argument=argument(operator.folder),
+        folder=word(operator.folder),
     )
 
 
@@ -181,17 +181,3 @@ def compose_text(operator: Operator) -> str:
         user=f"{state.st_uid}:{state.st_gid}",
         public=operator.settings.public.rpartition(":")[2],
     )
-
-
-def _owner(folder: Path) -> str:
-    """Return the account's name, or its number where it has none."""
-    try:
-        return folder.owner()
-    except KeyError:
-        return str(folder.stat().st_uid)
-
-
-def _quoted(path: Path) -> str:
-    """Return a path as systemd reads one word of a list or of a command."""
-    plain = str(path).replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{plain}"'

@@ -30,16 +30,7 @@ class Cluster:
 
     def run(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements as the owner; return the rows of the last."""
-        with (
-            psycopg.connect(
-                host=str(self.socket),
-                user="owner",
-                password=OWNER_PASSWORD,
-                dbname="postgres",
-                autocommit=True,
-            ) as connection,
-            connection.cursor() as cursor,
-        ):
+        with self._connected() as connection, connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
@@ -47,16 +38,18 @@ class Cluster:
     def insert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows as the owner."""
         marks = ", ".join(["%s"] * len(rows[0]))
-        with (
-            psycopg.connect(
-                host=str(self.socket),
-                user="owner",
-                password=OWNER_PASSWORD,
-                dbname="postgres",
-            ) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.executemany(f"INSERT INTO {table} VALUES ({marks})".encode(), rows)  # noqa: S608
+        into = f"INSERT INTO {table} VALUES ({marks})"  # noqa: S608
+        with self._connected() as connection, connection.cursor() as cursor:
+            cursor.executemany(into.encode(), rows)
+
+    def _connected(self) -> "psycopg.Connection[tuple[Any, ...]]":
+        return psycopg.connect(
+            host=str(self.socket),
+            user="owner",
+            password=OWNER_PASSWORD,
+            dbname="postgres",
+            autocommit=True,
+        )
 
 
 def binaries() -> Path | None:
