@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
-.PHONY: help install demo test fast slow check fmt lint types clean
+.PHONY: help install demo test fast slow exhaustive check fmt lint types clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -29,6 +29,9 @@ fast: $(STAMP) ## fast suite alone, under two minutes
 
 slow: $(STAMP) ## slow suite alone: real weights, processes, Ray
 	$(BIN)/pytest -m slow
+
+exhaustive: $(STAMP) ## every kill in every phase, every fault: an hour; CI samples them
+	$(BIN)/pytest -m exhaustive
 
 check: lint types ## style, import direction and types
 
