@@ -91,7 +91,8 @@ def stay(site: Site, invitation: Invitation, stop: Event, say: Say) -> None:
     def tell(name: str, code: int, pause: float) -> None:
         told = f"{name} ended with {code}; again in {pause:.0f} s"
         mark("connecting", told, restarted=True)
-        say(f"{told}, see {folder / 'node' / 'logs' / name}.log")
+        log = folder / "node" / "logs" / f"{name}.log"
+        say(f"{told}; tacit site doctor {folder} may say why, and {log}")
 
     while not stop.is_set() and not has_left(folder):
         if is_paused(folder):
