@@ -10,7 +10,9 @@ from client.approval import approved, waiting
 from client.site import Site
 from client.standing import Standing, has_left, is_paused, paused_until, standing
 from shared.entries import Entry
+from shared.invitation import fingerprint
 from shared.ledger_file import read_ledger
+from shared.signing import load_key, public_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class Status:
         last_refusal: The newest that was not.
         approved: Digest of the bundle approved last; empty if none may run.
         waiting: Digest of a bundle that was refused and waits for approval, or empty.
+        fingerprint: Of the site's own key, to be read out to the operator.
     """
 
     site: str
@@ -46,6 +49,7 @@ class Status:
     last_refusal: Round | None
     approved: str
     waiting: str
+    fingerprint: str
 
 
 def status(site: Site, now: datetime | None = None) -> Status:
@@ -62,6 +66,7 @@ def status(site: Site, now: datetime | None = None) -> Status:
     answered = [e for e in entries if e.state == "sealed" and e.body["leaves"]]
     refused = [e for e in entries if e.state == "refused"]
     approvals, refusal = approved(site), waiting(site.folder)
+    key = site.folder / "site.key"
     return Status(
         site=site.settings.name,
         node=standing(site.folder),
@@ -71,6 +76,7 @@ def status(site: Site, now: datetime | None = None) -> Status:
         last_refusal=_round(refused[-1]) if refused else None,
         approved=approvals[-1].bundle if approvals else "",
         waiting=refusal.digest if refusal else "",
+        fingerprint=fingerprint(public_key(load_key(key))) if key.exists() else "",
     )
 
 

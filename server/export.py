@@ -39,6 +39,9 @@ A text's vector is the mean of its last hidden states over its tokens, at most
 
     vectors = SentenceTransformer("THIS-FOLDER").encode(["a text"])
 
+Without a network, put a folder that holds the encoder in place of its name, here and as
+`base_model_name_or_path` in `adapter_config.json`.
+
 ## What was signed
 
 `manifest.json` holds the SHA-256 of the adapter's weights and configuration, and the

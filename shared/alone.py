@@ -17,15 +17,15 @@ END_S = 60.0
 
 
 @contextmanager
-def alone(lock: Path, remedy: str) -> Iterator[None]:
-    """Hold ``lock`` and note this process beside it.
+def alone(lock: Path, remedy: str, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold ``lock`` and note this process beside it; wait so long for its holder.
 
     The lock goes with the process, however it ends.
 
     Raises:
         ConfigError: If another process holds it; ``remedy`` ends that one.
     """
-    held, holder = FileLock(lock, timeout=0), _holder(lock)
+    held, holder = FileLock(lock, timeout=wait_s), _holder(lock)
     try:
         held.acquire()
     except Timeout:

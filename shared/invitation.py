@@ -20,7 +20,7 @@ from shared.signed_text import SignedText
 TITLE = """\
 # Invitation to a federation of Tacit, signed by its operator. It holds no secret.
 # Compare the operator's fingerprint by telephone when you use it:
-#   tacit site init --join THIS-FILE FOLDER
+#   tacit site init --join THIS-FILE --users N FOLDER
 """
 HEX = re.compile("[0-9a-f]{64}")
 LABEL = "(?!-)[A-Za-z0-9-]{1,63}(?<!-)"

@@ -63,7 +63,8 @@ def budget(  # one for each option
             rounds=rounds,
             exposed=chain.exposed,
         )
-        shown[f"sigma for {rounds} more rounds"] = needed
+        least = max(needed, policy.min_sigma)  # of the two, what the site would take
+        shown[f"sigma for {rounds} more rounds"] = least
     if as_json:
         typer.echo(json.dumps({key: _finite(value) for key, value in shown.items()}))
         return

@@ -24,7 +24,9 @@ Next:
   1. say in {folder}/data/data.toml where your data are, and try it:
      tacit site data check {folder}
   2. read {folder}/policy.toml, which alone decides what this site does
-  3. send {folder}/site.pub to the operator; keep the two .key files to yourself
+  3. send {folder}/site.pub to the operator; keep the two .key files to yourself. The
+     operator will read a fingerprint to you: yours is
+     {own}
   4. review the code and approve it: tacit site approve {folder}
   5. tacit site doctor {folder}
   6. tacit site join {folder}, or install {folder}/tacit-site.service"""
@@ -55,6 +57,7 @@ def init(
     """
     from client.setup import init as make  # noqa: PLC0415
     from shared.invitation import fingerprint  # noqa: PLC0415
+    from shared.signing import load_key, public_key  # noqa: PLC0415
 
     invitation = make(
         folder, _read(join), users=users, epsilon=epsilon, delta=delta, base=base
@@ -64,6 +67,7 @@ def init(
             folder=folder,
             address=invitation.address,
             fingerprint=fingerprint(invitation.operator),
+            own=fingerprint(public_key(load_key(folder / "site.key"))),
         )
     )
 

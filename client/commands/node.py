@@ -22,8 +22,8 @@ def rotate(folder: Folder = Path()) -> None:
     name = site.settings.name
     typer.echo(
         f"{name} has a new node key. Send {folder / 'site.pub'} to the operator, who "
-        f"runs tacit server expel {name}, then tacit server admit; start tacit site "
-        "join anew after that"
+        f"runs tacit server expel {name}, then tacit server admit. A tacit site join "
+        "that runs comes back by itself after that"
     )
 
 

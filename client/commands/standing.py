@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 Folder = Annotated[Path, typer.Argument(help="The site's folder.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
+HELD = "Forgotten. Rows of the user were there; no round, check or snapshot"
+NOT_HELD = """\
+NO ROW OF THE USER WAS THERE: is the id written as in the data? It is on the list all
+the same: should rows of it come, no round, check or snapshot"""
 NOW = """\
-Forgotten. The user is in no round, check or snapshot of {folder} from now on.
-{held}
+{held} of {folder} holds
+them from now on.
   the source   {source} is yours and was not changed: its rows of the user are ignored
                from now on; delete them there too.
   the list     {folder}/forgotten holds a keyed hash, not the id. Back it up with
@@ -71,6 +75,8 @@ def forget(
     site = open_site(folder)
     if user == "-":
         user = sys.stdin.readline().rstrip("\r\n")
+    if not user.strip():
+        raise ConfigError("the user's id is empty; give it as it stands in the data")
     if not yes:
         typer.confirm(f"Forget {user!r} at {site.settings.name} for ever?", abort=True)
     done = do_forget(site, user)
@@ -105,10 +111,11 @@ def resume(folder: Folder = Path()) -> None:
 
     site, back = open_site(folder), has_left(folder)
     end(folder)
-    typer.echo(f"{site.settings.name} takes part again.")
+    typer.echo(f"{site.settings.name} refuses rounds no longer.")
     if back:
         typer.echo(
-            f"If it was expelled: tacit site rotate {folder}, and send site.pub anew"
+            f"If it was expelled meanwhile: tacit site rotate {folder}, and send "
+            "site.pub to be admitted anew; then tacit site join"
         )
 
 
@@ -160,11 +167,7 @@ def status(
 
 def _told(folder: Path, done: "Forgetting", learned: "Learned | None") -> str:
     """Return what was done and what it means; never the user's id."""
-    held = (
-        "Rows of the user were there."
-        if done.held
-        else ("No row of the user was there: is the id written as in the data?")
-    )
+    held = HELD if done.held else NOT_HELD
     past = NOTHING
     if learned is not None:
         past = EXPOSED
@@ -189,8 +192,8 @@ def _erase(folder: Path, *, yes: bool) -> None:
     if not yes:
         typer.confirm(f"Erase {names}?", abort=True)
     quiet = site.open_ledger().alone() if site.ledger.exists() else nullcontext()
-    ending = "it ends within a minute, for the site has left: then leave --erase again"
-    with alone(folder / "node.lock", ending), quiet:
+    ending = "it has not ended although the site has left: end it, then --erase again"
+    with alone(folder / "node.lock", ending, wait_s=60.0), quiet:
         erase(site)
     typer.echo(f"Erased: {names}")
 
@@ -201,6 +204,7 @@ def _status_rows(found: "Status") -> dict[str, str]:
     since = f" since {node.since}" if node.since else ""
     rows = {
         "site": found.site,
+        "fingerprint": found.fingerprint,
         "takes part": "yes" if found.part == "taking part" else found.part + ends,
         "node": f"{node.state}{since}{f', {node.detail}' if node.detail else ''}",
         "restarts": str(node.restarts),

@@ -91,7 +91,8 @@ def stop(
     operator = open_operator(folder)
     if name:
         stop_run(operator, name)
-        typer.echo(f"Run {name} is stopped; go on with tacit server run --resume")
+        plan = operator.runs / name / "plan.toml"
+        typer.echo(f"Run {name} is stopped. To go on: tacit server run {plan} --resume")
         return
     if not ask_to_end(operator.state / "server.lock"):
         raise ConfigError(f"no server runs in {operator.folder}")

@@ -415,7 +415,7 @@ def test_what_was_learned_before_is_said_with_the_ledgers_epsilon(
     done = asked("anybody", str(tmp_path), "--yes")
 
     assert f"{spent:.4f}" in done.output
-    assert "No row of the user was there" in done.output
+    assert done.output.startswith("NO ROW OF THE USER WAS THERE")
     assert site.policy.users == 20
 
 
