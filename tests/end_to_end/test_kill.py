@@ -167,7 +167,7 @@ def tell(
         )
     )
     assert code in {-signal.SIGKILL, 0 if dies_after_s else -signal.SIGKILL}
-    left = ledger_of(site, site / "left")
+    left = ledger_of(site, site / "copy")  # "left" would mean that it left
     code = fates.run(Life(site=str(site), out=str(second), asked=2))
     done = log_of(first)
     return Story(
