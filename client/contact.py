@@ -26,6 +26,6 @@ def in_contact(folder: Path, since: float) -> bool:
     path = folder / FILE
     try:
         at, said = path.stat().st_mtime, path.read_text("utf-8")
-    except FileNotFoundError:
+    except OSError:
         return False
     return at >= since and (said == AT_WORK or time.time() - at < SILENCE_S)

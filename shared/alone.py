@@ -39,11 +39,6 @@ def alone(lock: Path, remedy: str, wait_s: float = 0.0) -> Iterator[None]:
         held.release()
 
 
-def is_held(lock: Path) -> bool:
-    """Return whether the process that was noted beside ``lock`` lives."""
-    return _pid(lock) is not None
-
-
 def ask_to_end(lock: Path) -> bool:
     """Ask the holder of ``lock`` to end and wait; return whether there was one."""
     pid = _pid(lock)

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from shared.errors import TacitError
+from shared.programs import QUIET
 
 ROLES = {  # name: (where, one line of help)
     "simulate": ("simulations.simulate:app", "Run a whole federation on this machine."),
@@ -20,13 +21,6 @@ ROLES = {  # name: (where, one line of help)
         "simulations.datasets.cli:app",
         "List, fetch and verify public data sets.",
     ),
-}
-QUIET = {  # nothing phones home, nothing is downloaded while it runs
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TOKENIZERS_PARALLELISM": "false",
 }
 
 

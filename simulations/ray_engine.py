@@ -5,9 +5,7 @@ is read from ``flwr list`` and the SuperLink is stopped here, by its port.
 """
 
 import json
-import os
 import subprocess
-import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,14 +17,9 @@ import tomli_w
 from shared.bundle import source_files
 from shared.config import Scalar
 from shared.errors import ConfigError, RoundError
+from shared.programs import beside_python, environment
 
 _LOG_LINES = 30
-_QUIET = {
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
 
 
 def build_app(
@@ -88,10 +81,10 @@ def run_by_flower(
         "--federation-config",
         options,
     ]
-    environment = _environment(sites_folder, flwr_home, port)
+    variables = _environment(sites_folder, flwr_home, port)
     with _superlink_stopped(port):
-        log = _flwr(call, environment)
-        status = _status(_flwr(["list", "--format", "json"], environment))
+        log = _flwr(call, variables)
+        status = _status(_flwr(["list", "--format", "json"], variables))
     if status != "finished:completed":
         last = "\n".join(log.splitlines()[-_LOG_LINES:])
         raise RoundError(f"Flower's run ended as {status!r}; its last lines:\n{last}")
@@ -99,24 +92,20 @@ def run_by_flower(
 
 def _environment(sites_folder: Path, flwr_home: Path, port: int) -> dict[str, str]:
     """Return an environment in which Flower finds its programs and calls no one."""
-    programs = str(Path(sys.executable).parent)
-    return {
-        **os.environ,
-        **_QUIET,
-        "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
-        "FLWR_HOME": str(flwr_home.resolve()),
-        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(port),
-        "TACIT_SITES": str(sites_folder.resolve()),
-    }
+    return environment(
+        flwr_home,
+        FLWR_LOCAL_SUPERLINK_HTTP_API_PORT=str(port),
+        TACIT_SITES=str(sites_folder.resolve()),
+    )
 
 
-def _flwr(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+def _flwr(arguments: Sequence[str], variables: Mapping[str, str]) -> str:
     """Return what Flower's command prints; its exit code says nothing."""
-    program = Path(sys.executable).with_name("flwr")
+    program = beside_python("flwr")
     done = subprocess.run(  # noqa: S603 - our own program and arguments
-        [str(program), *arguments],
-        env=dict(environment),
-        cwd=environment["FLWR_HOME"],  # Ray's workers import from here before the app
+        [program, *arguments],
+        env=dict(variables),
+        cwd=variables["FLWR_HOME"],  # Ray's workers import from here before the app
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

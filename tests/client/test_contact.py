@@ -42,3 +42,5 @@ def test_a_contact_that_cannot_be_noted_does_not_end_the_node(tmp_path: Path) ->
     (tmp_path / "node").write_text("in the way")
 
     heard(tmp_path, at_work=False)
+
+    assert not in_contact(tmp_path, since=0)
