@@ -36,6 +36,7 @@ class HybridModel(nn.Module):
         trained: Every module with trained parameters, and nothing else: what clipping
             and noise must cover.
         catalogue: Number of items.
+        prior: The log prior times its weight, [items].
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class HybridModel(nn.Module):
         super().__init__()
         self.encoder, self._activations, self.recipe = encoder, activations, recipe
         self.head = head.to(encoder.device)
-        self._prior = torch.from_numpy(prior).to(encoder.device) * recipe.prior_weight
+        self.prior = torch.from_numpy(prior).to(encoder.device) * recipe.prior_weight
         self.catalogue = len(prior)
         self._centre = centre
         self.trained = nn.ModuleList(
@@ -116,7 +117,7 @@ class HybridModel(nn.Module):
         """Return m items from each user's softmax, [U, m], and its mean row, [U, D]."""
         known = torch.from_numpy(batch.items[:, : history.shape[1]])
         user = users_of(history, catalogue[known.to(history.device)])
-        chance = torch.softmax(user @ catalogue.T + self._prior, dim=1)
+        chance = torch.softmax(user @ catalogue.T + self.prior, dim=1)
         coins = torch.from_numpy(batch.coins).to(history.device)
         drawn = torch.searchsorted(chance.cumsum(1), coins)
         return drawn.clamp(max=self.catalogue - 1), chance @ catalogue
@@ -203,7 +204,7 @@ class HybridModel(nn.Module):
         )
         blend = None if alpha is None else torch.tensor(alpha, device=rows.device)
         user = self._users(given, rows[past.to(rows.device)], blend)
-        return (user @ rows.T + self._prior).cpu().numpy()
+        return (user @ rows.T + self.prior).cpu().numpy()
 
 
 def default_alpha(likes: Tensor, alpha: float) -> Tensor:

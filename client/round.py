@@ -25,7 +25,7 @@ from client.policy import (
     require_start,
 )
 from client.prior import release_popularity
-from client.site import Site, round_name
+from client.site import PLAN, Site, round_name
 from client.standing import require_taking_part
 from client.train import train_round
 from client.workbench import device_of, prepare, workbench
@@ -104,6 +104,7 @@ def _train(
 ) -> tuple[AdapterUpdate, MetricRelease | None]:
     """Charge, train, and let the noised change out; the metric comes first."""
     _require_constant(ledger, plan)
+    site.keep_bytes(plan.run, PLAN, plan.to_json().encode())
     _charge_prior(site, ledger, plan)
     measured = _charge_metric(ledger, plan)
     planned = _charge(

@@ -6,7 +6,7 @@
     data/                  interactions and items, see client/data.py
     ledger.sqlite          what was spent and what left
     ledger.witness         the ledger's signed end; better kept on another disk
-    runs/<run>/            head, prior and sealed releases of a run
+    runs/<run>/            plan, head, prior and sealed releases of a run
 
 Everything that decides privacy comes from here, never from the server.
 """
@@ -30,6 +30,7 @@ from shared.protocol import Array, RoundPlan, is_safe
 from shared.signing import load_key, make_key
 
 LEDGER = "ledger.sqlite"
+PLAN = "plan.json"  # the newest plan of a run: public; serving takes its scales from it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +152,8 @@ class Site:
             raise ConfigError(
                 f"run {run!r} must be letters, digits, dot, dash, underscore"
             )
-        return self.folder / "runs" / run / f"{name}.safetensors"
+        file = name if name == PLAN else f"{name}.safetensors"
+        return self.folder / "runs" / run / file
 
 
 def settings_text(settings: SiteSettings) -> str:

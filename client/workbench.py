@@ -77,6 +77,18 @@ def prepare(
 def require_same_items(site: Site, run: str, catalogue: Catalogue) -> None:
     """Keep the order of a run's items, and refuse a catalogue that does not begin so.
 
+    Raises:
+        DataError: If an item of the run is gone or stands elsewhere.
+    """
+    if trained_items(site, run, catalogue) is None:
+        order = np.frombuffer(_order(catalogue, len(catalogue)), np.uint8)
+        now = {"count": np.array(len(catalogue)), "sha256": order}
+        site.keep(run, "items", now)
+
+
+def trained_items(site: Site, run: str, catalogue: Catalogue) -> int | None:
+    """Return how many items the run began with, or None before its first round.
+
     Head and popularity stand by an item's place: an item that moved would take over
     what another one learned.
 
@@ -84,16 +96,21 @@ def require_same_items(site: Site, run: str, catalogue: Catalogue) -> None:
         DataError: If an item of the run is gone or stands elsewhere.
     """
     kept = site.kept(run, "items")
-    count = len(catalogue) if kept is None else int(kept["count"])
-    digest = hashlib.sha256("\0".join(catalogue.ids[:count]).encode()).digest()
-    now = {"count": np.array(count), "sha256": np.frombuffer(digest, np.uint8)}
     if kept is None:
-        site.keep(run, "items", now)
-    elif count > len(catalogue) or not np.array_equal(kept["sha256"], now["sha256"]):
+        return None
+    count = int(kept["count"])
+    same = kept["sha256"].tobytes() == _order(catalogue, count)
+    if count > len(catalogue) or not same:
         raise DataError(
             f"run {run!r} began with {count} items that no longer lead the catalogue "
             f"of {len(catalogue)}; restore their order, or start a new run"
         )
+    return count
+
+
+def _order(catalogue: Catalogue, count: int) -> bytes:
+    """Return the SHA-256 of the first ``count`` ids, in their order."""
+    return hashlib.sha256("\0".join(catalogue.ids[:count]).encode()).digest()
 
 
 def grown(kept: Mapping[str, Array], start: Mapping[str, Array]) -> dict[str, Array]:

@@ -45,6 +45,7 @@ MINILM_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 MINILM_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 TRAINED = ".lora_B."  # FFA: the part of a PEFT tensor's name that marks what is trained
 BATCH = 64  # texts per forward pass when activations are computed
+LONGEST_REQUEST = 64  # tokens of a plain-language request; the rest is cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,23 @@ class Base:
     tokenizer: Any
     name: str
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One text as the frozen encoder reads it, token by token.
+
+    Attributes:
+        spans: int64[tokens, 2], where each token begins and ends in the text; both 0
+            for the marks that the tokenizer adds.
+        unknown: bool[tokens], which tokens stand for something that it cannot spell.
+        hidden: float32[tokens, channels], the activations under the adapter: they are
+            the same under every release.
+    """
+
+    spans: npt.NDArray[np.int64]
+    unknown: npt.NDArray[np.bool_]
+    hidden: Array
 
 
 def load_base(source: str) -> Base:
@@ -254,6 +272,33 @@ class TextEncoder:
                 for row in range(len(hidden))
             ]
 
+    def read(self, texts: Sequence[str]) -> list[Reading]:
+        """Return how the frozen encoder reads each text, cut at ``LONGEST_REQUEST``."""
+        readings: list[Reading] = []
+        for start in range(0, len(texts), BATCH):
+            tokens = self._tokens(
+                texts[start : start + BATCH],
+                longest=LONGEST_REQUEST,
+                return_offsets_mapping=True,
+            )
+            spans = tokens.pop("offset_mapping").cpu().numpy()
+            with torch.inference_mode(), _base_only(self._model):
+                hidden = self._tail.below(tokens).cpu().numpy().astype(np.float32)
+            mask = tokens["attention_mask"].bool().cpu().numpy()
+            unknown = (tokens["input_ids"] == self._tokenizer.unk_token_id).cpu()
+            readings += [
+                Reading(spans[row, kept], unknown.numpy()[row, kept], hidden[row, kept])
+                for row, kept in enumerate(mask)
+            ]
+        return readings
+
+    def meaning(self, reading: Reading) -> Array:
+        """Return the unit vector [width] of a text that was read, with the adapter."""
+        whole = np.ones((1, len(reading.hidden)), np.bool_)
+        with torch.inference_mode():
+            made = self.vectors(Rows(reading.hidden[None], whole))
+        return made[0].cpu().numpy()
+
     def vectors(self, rows: Rows, groups: int | None = None) -> Tensor:
         """Return unit vectors [n, width] from stored activations; differentiable in B.
 
@@ -291,14 +336,17 @@ class TextEncoder:
             parts.append(_pool(hidden, tokens["attention_mask"]).cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, self.width), np.float32)
 
-    def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Tokenise, cut at ``max_tokens``, pad to the longest of the batch."""
+    def _tokens(
+        self, texts: Sequence[str], longest: int = 0, **also: bool
+    ) -> dict[str, Tensor]:
+        """Tokenise, cut at ``longest`` or the spec's, pad to the longest of a batch."""
         made = self._tokenizer(
             list(texts),
             padding=True,
             truncation=True,
-            max_length=self.spec.max_tokens,
+            max_length=longest or self.spec.max_tokens,
             return_tensors="pt",
+            **also,
         )
         return {name: tensor.to(self.device) for name, tensor in made.items()}
 

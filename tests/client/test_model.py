@@ -32,7 +32,7 @@ def softmax_gradient(model: HybridModel, user: UserExample) -> torch.Tensor:
         (vectors, model._tastes(weights, vectors[past])[0]),
         (whole, model._users(weights, whole[past])[0]),
     ):
-        log_chance = torch.log_softmax(rows @ mine + model._prior, 0)
+        log_chance = torch.log_softmax(rows @ mine + model.prior, 0)
         backward(-(aims * log_chance[targets]).sum())
     return torch.cat(
         [p.grad.reshape(-1) for p in model.trained.parameters() if p.grad is not None]
@@ -69,7 +69,7 @@ def test_negatives_are_drawn_as_often_as_the_softmax_says_held_out_items_too(
 
     past = rows[torch.from_numpy(batch.items[:, : model.recipe.history])]
     mine = model._users(weights, past)
-    chance = torch.softmax(mine @ rows.T + model._prior, 1)[0].numpy()
+    chance = torch.softmax(mine @ rows.T + model.prior, 1)[0].numpy()
     counts = np.bincount(drawn[0].numpy(), minlength=model.catalogue) / 50_000
     assert np.abs(counts - chance).max() < 5 * np.sqrt(chance.max() / 50_000)
     likely = np.delete(np.arange(model.catalogue), user.likes)[

@@ -82,12 +82,12 @@ def negatives_avoid_what_is_withheld() -> Iterator[None]:
     honest = HybridModel._softmax
 
     def leaking(model: HybridModel, *args: Any) -> Any:
-        kept = model._prior.clone()
-        model._prior[model.__dict__["withheld"]] = -np.inf
+        kept = model.prior.clone()
+        model.prior[model.__dict__["withheld"]] = -np.inf
         try:
             return honest(model, *args)
         finally:
-            model._prior.copy_(kept)
+            model.prior.copy_(kept)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HybridModel, "_softmax", leaking)
