@@ -15,6 +15,8 @@ from shared.ledger_file import read_ledger
 from shared.protocol import Mechanism
 from shared.witness import kept_witness
 
+TUNE = "site tune"  # the run of a release that no server asked for; none can have it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
@@ -72,10 +74,19 @@ def believed(site: Site) -> Chain:
     witness = kept_witness(site.folder / site.settings.witness)  # the older of the two
     if witness is None and not site.ledger.exists():
         return Chain()
-    chain = _read(site.ledger, _state_of(site.ledger))
+    chain = verified(site.ledger)
     if witness is not None:
         chain.require_contains(witness)
     return chain
+
+
+def verified(ledger: Path) -> Chain:
+    """Return the chain of a ledger's file, whole but for an end that was cut off.
+
+    Raises:
+        LedgerBroken: If it cannot be read.
+    """
+    return _read(ledger, _state_of(ledger))
 
 
 def coming(entries: Sequence[Entry]) -> GaussianEvent:
@@ -100,7 +111,10 @@ def charges(entries: Sequence[Entry]) -> tuple[Charge, ...]:
 
 
 def rounds(entries: Sequence[Entry]) -> list[RoundView]:
-    """Return a row for each round, newest first; what was sent outdoes the rest."""
+    """Return a row for each round, newest first; what was sent outdoes the rest.
+
+    What the site released for itself, ``TUNE``, is no round.
+    """
     outcomes: dict[tuple[str, int], tuple[str, str]] = {}
     for entry in entries:
         body = entry.body
@@ -113,6 +127,8 @@ def rounds(entries: Sequence[Entry]) -> list[RoundView]:
                 said = body["reason"]
             case _:
                 continue
+        if body["run"] == TUNE:
+            continue
         key = body["run"], body["round"]
         time, before = outcomes.get(key, (body["date"], ""))
         outcomes[key] = time, "sent" if before == "sent" else said

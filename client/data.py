@@ -7,7 +7,7 @@ of problem by count and row number, never by a user's id or value.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,8 @@ import polars as pl
 
 from client import mapping, tables
 from client.forgotten import NOBODY, Forgotten, forgotten_at
-from client.mapping import DataMapping
-from client.rows import Table, rated, understand, values
+from client.mapping import DataMapping, UserColumns
+from client.rows import Table, declared, rated, understand, values
 from client.sources import snapshot
 from client.tables import Faults
 from shared.catalogue import Catalogue
@@ -41,6 +41,14 @@ text = ["_text"]
 attributes = {attributes}
 list-separator = ""
 """
+_SAVED_PEOPLE = """
+[users]
+file = "users.parquet"
+user = "_user"
+attributes = {attributes}
+"""
+
+People = Mapping[str, Mapping[str, str]]  # user -> attribute -> what they declared
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
@@ -89,17 +97,26 @@ class UserHistory:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SiteData:
-    """What one site holds: public items, and its users' histories."""
+    """What one site holds: public items, its users' histories, what they declared.
+
+    Who declared nothing is not among the ``people``; who did need not have a history.
+    """
 
     catalogue: Catalogue
     histories: tuple[UserHistory, ...]
+    people: People = field(default_factory=dict)
+
+    def people_of(self, histories: Iterable[UserHistory]) -> People:
+        """Return what the users of these histories declared."""
+        users = (history.user for history in histories)
+        return {user: self.people[user] for user in users if user in self.people}
 
     def __repr__(self) -> str:
         return f"SiteData({self.catalogue!r}, histories not shown)"
 
 
 def load(folder: Path, site: Path | None = None) -> SiteData:
-    """Read a folder of data: ``data.toml``, its interactions and its items.
+    """Read a folder of data: ``data.toml``, its interactions, items and users.
 
     Of a database the last good snapshot is read; nothing connects here.
 
@@ -113,7 +130,7 @@ def load(folder: Path, site: Path | None = None) -> SiteData:
     Raises:
         ConfigError: Naming every fault of ``data.toml``; or if nobody knows who was
             forgotten.
-        DataError: Naming every class of problem in the two tables; or if a database was
+        DataError: Naming every class of problem in the tables; or if a database was
             never read.
     """
     mapped = mapping.read_mapping(folder)
@@ -132,16 +149,16 @@ def load(folder: Path, site: Path | None = None) -> SiteData:
 def read_tables(
     inside: Path, mapped: DataMapping, folder: Path, forgotten: Forgotten = NOBODY
 ) -> SiteData:
-    """Read two tables as a site's ``data.toml`` says.
+    """Read the tables as a site's ``data.toml`` says.
 
     Args:
-        inside: Folder of the tables.
+        inside: Folder of the interactions and items.
         mapped: What ``data.toml`` says.
-        folder: What a person calls the site's data.
+        folder: What a person calls the site's data; that of the users' file.
         forgotten: Whose rows are ignored, whatever they hold.
 
     Raises:
-        DataError: Naming every class of problem in the two tables.
+        DataError: Naming every class of problem in the tables.
     """
     events, items = mapped.interactions, mapped.items
     faults = Faults(folder)
@@ -157,7 +174,8 @@ def read_tables(
         positive = rated(events.positive_rating)
     elif events.event:
         positive = pl.col("event").is_in(events.positive_events)
-    return assemble(
+    people = _people(folder, mapped.users, forgotten, faults)
+    data = assemble(
         Table(items.file, _as_lists(item_rows, fields, items.list_separator)),
         Table(events.file, event_rows),
         text=list(text),
@@ -165,6 +183,7 @@ def read_tables(
         positive=positive,
         faults=faults,
     )
+    return replace(data, people=people)
 
 
 def save(folder: Path, data: SiteData) -> None:
@@ -192,7 +211,21 @@ def save(folder: Path, data: SiteData) -> None:
         folder / "interactions.parquet"
     )
     listed = json.dumps(names, ensure_ascii=False)
-    (folder / mapping.FILE).write_text(_SAVED.format(attributes=listed), "utf-8")
+    said = _SAVED.format(attributes=listed)
+    if data.people:
+        said += _save_people(folder, data.people)
+    (folder / mapping.FILE).write_text(said, "utf-8")
+
+
+def _save_people(folder: Path, people: People) -> str:
+    """Write what users declared, and return what ``data.toml`` says of it."""
+    names = sorted({name for about in people.values() for name in about})
+    rows = {
+        name: pl.Series([about.get(name) for about in people.values()], dtype=pl.String)
+        for name in names
+    }
+    pl.DataFrame({"_user": list(people)} | rows).write_parquet(folder / "users.parquet")
+    return _SAVED_PEOPLE.format(attributes=json.dumps(names, ensure_ascii=False))
 
 
 def assemble(
@@ -226,6 +259,19 @@ def assemble(
         },
     )
     return SiteData(catalogue, _histories(event_rows.with_columns(like=positive)))
+
+
+def _people(
+    folder: Path, users: UserColumns | None, forgotten: Forgotten, faults: Faults
+) -> People:
+    """Return what the users of a file declared, without those who were forgotten."""
+    if users is None:
+        return {}
+    rows = tables.read(folder / users.file, users.columns(), faults)
+    attributes = {name: column for column, name in users.attribute_columns().items()}
+    return declared(
+        Table(users.file, forgotten.without(rows, "user")), attributes, faults
+    )
 
 
 def _as_lists(

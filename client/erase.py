@@ -13,7 +13,7 @@ from client.site import Site
 from client.sources import snapshot
 from shared.errors import ConfigError
 
-FOLDERS = ("runs", "approved", "node", "releases")
+FOLDERS = ("runs", "approved", "node", "releases", "serving")
 
 
 def erasable(site: Site) -> list[Path]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from client import tables
 from client.forgotten import add
 from client.mapping import DataMapping, read_mapping
+from client.serving.removal import remove_rows
 from client.site import Site
 from client.sources.refresh import cleanse
 from client.tables import Faults
@@ -22,7 +23,8 @@ class Forgetting:
 
     Attributes:
         source: What holds the user's rows still: a file's name, or ``the database``.
-        held: Whether any row of the user was in the data as they were read last.
+        held: Whether any row of the user was in the data as they were read last, or
+            came live while the site served.
     """
 
     source: str
@@ -38,10 +40,11 @@ class Learned:
 
 
 def forget(site: Site, user: str) -> Forgetting:
-    """Put a user on the site's list, and rewrite the snapshots that hold the user.
+    """Put a user on the site's list, and take the user out of what the site keeps.
 
     Guarantee: whatever reads the site's data from now on does not see the user, and
-    sees every other user as before. Snapshots hold no row of the user.
+    sees every other user as before. Snapshots and the serving store hold no row of the
+    user, and a server that runs knows the user no more and keeps nothing of them.
 
     Args:
         site: Where.
@@ -50,15 +53,17 @@ def forget(site: Site, user: str) -> Forgetting:
     Raises:
         ConfigError: If the id can be nobody's, or the list cannot be believed.
         InputError: If the data cannot be looked at; the user is on the list already.
+        StoreFailed: If the serving store cannot be rewritten; so is the user then.
     """
     add(site.folder, user)
+    live = remove_rows(site.folder, user)
     try:
         mapped = read_mapping(site.data)
-        held = cleanse(site.data, site.folder)
+        held = cleanse(site.data, site.folder) or live
         if mapped.source is not None:
             return Forgetting(source="the database", held=held)
         file = mapped.interactions.file
-        return Forgetting(source=file, held=_is_in_file(site, mapped, user))
+        return Forgetting(source=file, held=_is_in_file(site, mapped, user) or live)
     except InputError as error:
         raise type(error)(
             f"{error}\n  the user is on the list and is read no more, but a snapshot "

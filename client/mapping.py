@@ -1,4 +1,4 @@
-"""``data.toml``: where a site's two tables are, and what their columns mean."""
+"""``data.toml``: where a site's tables are, and what their columns mean."""
 
 import hashlib
 import json
@@ -96,6 +96,33 @@ class ItemColumns:
         return [] if self.text else ["'text' names no column"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserColumns:
+    """The ``[users]`` table, which may be missing: what users declared, a row for each.
+
+    Args:
+        file: A CSV, TSV or Parquet file beside ``data.toml``, with a database too.
+        user: Column of the user's identifier.
+        attributes: Columns such as an age band, an occupation or a place.
+    """
+
+    file: str
+    user: str
+    attributes: tuple[str, ...]
+
+    def attribute_columns(self) -> dict[str, str]:
+        """Return our name of each column of an attribute, and its own."""
+        return {f"attribute {name}": name for name in self.attributes}
+
+    def columns(self) -> dict[str, str]:
+        """Return our name of each column that is read, and its own."""
+        return {"user": self.user} | self.attribute_columns()
+
+    def faults(self) -> list[str]:
+        """Return one sentence for each value out of range."""
+        return [] if self.attributes else ["'attributes' names no column"]
+
+
 @dataclass(frozen=True, slots=True)
 class DataMapping:
     """What ``data.toml`` says; without a ``source`` the tables are files beside it."""
@@ -103,6 +130,7 @@ class DataMapping:
     interactions: InteractionColumns
     items: ItemColumns
     source: Database | None
+    users: UserColumns | None = None
 
     def digest(self) -> str:
         """Return what is the same as long as the same rows are asked for."""
@@ -129,15 +157,17 @@ def read_mapping(folder: Path) -> DataMapping:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     faults = [
-        f"unknown table or key {name!r}; known: [interactions], [items], [source]"
-        for name in sorted(tables.keys() - {*_TABLES, "source"})
+        f"unknown table or key {name!r}; known: [interactions], [items], [users], "
+        "[source]"
+        for name in sorted(tables.keys() - {*_TABLES, "users", "source"})
     ]
     source = _source(tables, faults)
     interactions = _table(InteractionColumns, tables, "interactions", faults)
     items = _table(ItemColumns, tables, "items", faults)
+    users = _table(UserColumns, tables, "users", faults) if "users" in tables else None
     if interactions is None or items is None or faults:
         raise ConfigError("\n  ".join([f"{path}:", *faults]))
-    return DataMapping(interactions, items, source)
+    return DataMapping(interactions, items, source, users)
 
 
 def _table(

@@ -18,7 +18,7 @@ from shared.errors import PolicyRefused
 from shared.limits import Limits
 from shared.protocol import Adapter, RoundPlan
 
-RELEASES = ("popularity", "metrics")
+RELEASES = ("popularity", "metrics", "serving")
 TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 HOURS = re.compile(rf"(?!(.{{5}})-\1){TIME}-{TIME}")  # two different times
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -36,6 +36,7 @@ class SitePolicy:
         min_sigma: Smallest noise multiplier of a training step.
         min_prior_sigma: Smallest noise multiplier of the popularity release.
         min_metric_sigma: Smallest noise multiplier of a metric's release.
+        min_serving_sigma: Smallest noise multiplier of the tallies that adapt serving.
         max_q: Largest sampling rate.
         max_steps: Most steps in a round.
         max_clip: Longest clipping norm.
@@ -57,6 +58,7 @@ class SitePolicy:
     min_sigma: float = 0.5
     min_prior_sigma: float = 0.5
     min_metric_sigma: float = 1.0
+    min_serving_sigma: float = 1.0
     max_q: float = 0.5
     max_steps: int = 1000
     max_clip: float = 10.0
@@ -118,6 +120,7 @@ class SitePolicy:
             min_sigma_training=self.min_sigma,
             min_sigma_popularity=self.min_prior_sigma,
             min_sigma_metrics=self.min_metric_sigma,
+            min_sigma_serving=self.min_serving_sigma,
             policy=self.digest(),
         )
 
@@ -126,6 +129,7 @@ class SitePolicy:
             "min-sigma": self.min_sigma,
             "min-prior-sigma": self.min_prior_sigma,
             "min-metric-sigma": self.min_metric_sigma,
+            "min-serving-sigma": self.min_serving_sigma,
             "max-q": self.max_q,
             "max-steps": self.max_steps,
             "max-clip": self.max_clip,

@@ -1,6 +1,6 @@
-"""Rows of items and events: checked and understood before they become histories."""
+"""Rows of items, events and users: checked and understood before anything is made."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -52,6 +52,31 @@ def understand(
     event_rows = _placed(_timed(events.rows), item_rows)
     faults.check(events.file, event_rows, _EVENT_CHECKS)
     return item_rows, event_rows
+
+
+def declared(
+    users: Table, attributes: Mapping[str, str], faults: Faults
+) -> dict[str, dict[str, str]]:
+    """Return what each user declared; who declared nothing is left out.
+
+    Args:
+        users: ``row``, ``user`` and the attributes.
+        attributes: Attribute name to its column in ``users``.
+        faults: Told of every class of problem.
+    """
+    rows = users.rows
+    faults.check(users.file, rows, _USER_CHECKS)
+    if not {"user", *attributes.values()} <= set(rows.columns):
+        return {}
+    said = {
+        name: [cell.strip() for cell in rows[column].fill_null("")]
+        for name, column in attributes.items()
+    }
+    people = {
+        user: {name: cells[place] for name, cells in said.items() if cells[place]}
+        for place, user in enumerate(rows["user"])
+    }
+    return {user: about for user, about in people.items() if about}
 
 
 def _composed(items: pl.DataFrame, text: Sequence[str]) -> pl.DataFrame:
@@ -131,4 +156,8 @@ _EVENT_CHECKS = {
     "no event type": _absent("event"),
     "item is not among the items": pl.col("#position").is_null() & ~_absent("item"),
     "the same user, item and timestamp again": _again("user", "item", "#time"),
+}
+_USER_CHECKS = {
+    "no user id": _absent("user"),
+    "user id was already given": _again("user") & ~_absent("user"),
 }

@@ -6,13 +6,14 @@ under the first adapted module ever changes, so each text's activations there ar
 computed once (``shared/activations.py`` keeps them) and a step only runs the tail.
 """
 
+import copy
 import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -39,12 +40,14 @@ from shared.activations import Activations, ActivationStore, Rows
 from shared.adapter import check
 from shared.errors import ModelError
 from shared.protocol import Adapter, AdapterSpec, Array
+from shared.quick import Under, candidates, quickest, under
 from shared.tails import LayersTail, OutputTail, Tail
 
 MINILM_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 TRAINED = ".lora_B."  # FFA: the part of a PEFT tensor's name that marks what is trained
 BATCH = 64  # texts per forward pass when activations are computed
+_MEASURED: dict[tuple[AdapterSpec, str], str] = {}  # the quickest precision
 LONGEST_REQUEST = 64  # tokens of a plain-language request; the rest is cut
 
 
@@ -73,6 +76,14 @@ class Reading:
     spans: npt.NDArray[np.int64]
     unknown: npt.NDArray[np.bool_]
     hidden: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How requests are read: up to the adapter, and from there on."""
+
+    under: Under
+    tail: Tail
 
 
 def load_base(source: str) -> Base:
@@ -177,9 +188,31 @@ class TextEncoder:
         spec: Which modules carry the adapter.
         width: Length of a vector.
         trained: The modules that hold B, by PEFT's tensor name; what a trainer trains.
+        precision: How ``read`` and ``meaning`` compute, one of ``quick.PRECISIONS``;
+            all else, and all training, is float32. What is fitted to
+            ``Reading.hidden`` holds for one precision.
     """
 
-    def __init__(self, base: Base, spec: AdapterSpec, *, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        base: Base,
+        spec: AdapterSpec,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+    ) -> None:
+        """Attach an adapter of zeros to ``base``.
+
+        Args:
+            base: What is adapted; no other encoder may hold it.
+            spec: Which LoRA.
+            device: Where it computes.
+            precision: One of ``quick.PRECISIONS``, for an encoder that serves; ``auto``
+                takes the quickest that was measured here, the same all process long.
+
+        Raises:
+            ModelError: If the base is not the agreed one, or the precision unknown.
+        """
         if spec.base != base.digest:
             raise ModelError(
                 f"base digest {base.digest[:16]}... is not the agreed "
@@ -201,6 +234,8 @@ class TextEncoder:
             if TRAINED in name and isinstance(module, nn.Linear)
         }
         self._seed_a()
+        self.precision = self._measured() if precision == "auto" else precision
+        self._way = self._way_of(self.precision)
 
     def _seed_a(self) -> None:
         """Draw every A in +-1/sqrt(columns), as PEFT does, from the public seed."""
@@ -237,6 +272,7 @@ class TextEncoder:
         _, unknown = cast("tuple[list[str], list[str]]", loaded)  # missing is A
         if unknown:
             raise ModelError(f"adapter has tensors PEFT does not know: {unknown}")
+        self._way = replace(self._way, tail=self._serving_tail(self.precision))
 
     def save(self, folder: Path) -> None:
         """Write a PEFT folder; it names the base publicly, never by a local path."""
@@ -274,6 +310,13 @@ class TextEncoder:
 
     def read(self, texts: Sequence[str]) -> list[Reading]:
         """Return how the frozen encoder reads each text, cut at ``LONGEST_REQUEST``."""
+        return self._read(texts, self._way)
+
+    def meaning(self, reading: Reading) -> Array:
+        """Return the unit vector [width] of a text that was read, with the adapter."""
+        return self._meaning(reading, self._way)
+
+    def _read(self, texts: Sequence[str], way: _Way) -> list[Reading]:
         readings: list[Reading] = []
         for start in range(0, len(texts), BATCH):
             tokens = self._tokens(
@@ -282,8 +325,7 @@ class TextEncoder:
                 return_offsets_mapping=True,
             )
             spans = tokens.pop("offset_mapping").cpu().numpy()
-            with torch.inference_mode(), _base_only(self._model):
-                hidden = self._tail.below(tokens).cpu().numpy().astype(np.float32)
+            hidden = way.under(tokens)
             mask = tokens["attention_mask"].bool().cpu().numpy()
             unknown = (tokens["input_ids"] == self._tokenizer.unk_token_id).cpu()
             readings += [
@@ -292,12 +334,50 @@ class TextEncoder:
             ]
         return readings
 
-    def meaning(self, reading: Reading) -> Array:
-        """Return the unit vector [width] of a text that was read, with the adapter."""
-        whole = np.ones((1, len(reading.hidden)), np.bool_)
+    def _meaning(self, reading: Reading, way: _Way) -> Array:
+        stored = torch.from_numpy(reading.hidden[None]).to(self.device)
+        whole = torch.ones(stored.shape[:2], dtype=torch.bool, device=self.device)
         with torch.inference_mode():
-            made = self.vectors(Rows(reading.hidden[None], whole))
-        return made[0].cpu().numpy()
+            made = _pool(way.tail.above(stored, whole, 1).float(), whole)
+        return cast("Array", made[0].cpu().numpy())
+
+    def _measured(self) -> str:
+        """Return the quickest precision for requests; measured once in a process."""
+        key = self.spec, self.device
+        if key not in _MEASURED:
+            names = candidates(self.device)
+            _MEASURED[key] = quickest((name, self._vector_by(name)) for name in names)
+        return _MEASURED[key]
+
+    def _vector_by(self, precision: str) -> Callable[[str], Array]:
+        """Return what reads a text and gives its vector in a precision."""
+        way = self._way_of(precision)
+        return lambda text: self._meaning(self._read([text], way)[0], way)
+
+    def _way_of(self, precision: str) -> _Way:
+        """Return how requests are read in a precision."""
+        bert = cast("BertModel", self._copy(self._model.parameters()).unload())
+        self._tail.cut(bert.encoder)
+        return _Way(under(bert, precision), self._serving_tail(precision))
+
+    def _serving_tail(self, precision: str) -> Tail:
+        """Return what requests go through from the adapter on.
+
+        Whole layers are merged with their adapter, in a copy, where not plain float32;
+        of the output alone, the training's own tail is the least work.
+        """
+        if precision == "float32" or not isinstance(self._tail, LayersTail):
+            return self._tail
+        own = {id(p) for layer in self._tail.layers for p in layer.parameters()}
+        below = (p for p in self._model.parameters() if id(p) not in own)
+        bert = cast("BertModel", self._copy(below).merge_and_unload())
+        dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        layers = list(bert.encoder.layer)[-len(self._tail.layers) :]
+        return LayersTail(encoder=bert, layers=[layer.to(dtype) for layer in layers])
+
+    def _copy(self, shared: Iterable[nn.Parameter]) -> PeftModel:
+        """Return a copy of the model that shares these weights with it."""
+        return copy.deepcopy(self._model, {id(tensor): tensor for tensor in shared})
 
     def vectors(self, rows: Rows, groups: int | None = None) -> Tensor:
         """Return unit vectors [n, width] from stored activations; differentiable in B.

@@ -5,6 +5,7 @@
     │   ├── ConfigError        a key, a value or a file of settings
     │   ├── DataError          interactions or items
     │   └── ModelError         encoder weights or an adapter that does not fit
+    ├── StoreFailed            what users do live cannot be kept or read; exit code 1
     ├── ServerUnreachable      no SuperLink answers; exit code 1
     ├── RoundError             the federation cannot go on; exit code 1
     │   ├── QuorumLost         too few sites answered in time
@@ -45,6 +46,10 @@ class DataError(InputError):
 
 class ModelError(InputError):
     """Encoder weights or an adapter do not fit what was agreed."""
+
+
+class StoreFailed(TacitError):
+    """The serving store cannot be written or read; nothing was acknowledged."""
 
 
 class ServerUnreachable(TacitError):

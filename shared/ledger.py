@@ -152,7 +152,7 @@ class Ledger:
         Args:
             run: Name of the run.
             number: Round of the run.
-            what: ``training``, ``popularity`` or ``metrics``.
+            what: One of ``PURPOSES``.
             event: The noisy steps that are about to be taken.
             clip: Largest L2 norm of one user's part in a step.
             plan_digest: SHA-256 of the plan that is followed.

@@ -13,7 +13,8 @@ from shared.accounting import GaussianEvent
 from shared.config import read
 from shared.errors import ConfigError
 
-PURPOSES = ("training", "popularity", "metrics")
+PURPOSES = ("training", "popularity", "metrics", "serving")
+EVERYBODY = ("popularity", "serving")  # purposes that take every user, once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +23,14 @@ class Limits:
 
     Attributes:
         epsilon: Budget over the ledger's whole life; ``inf`` promises nothing.
-        max_q: Largest sampling rate of training and metrics; popularity has rate 1.
+        max_q: Largest sampling rate of training and metrics; ``EVERYBODY`` has rate 1.
         max_steps: Most steps of one charge.
         max_clip: Largest L2 norm of one user's part in a training step.
         min_sigma_training, min_sigma_popularity, min_sigma_metrics: Smallest noise
             multiplier of each purpose.
         policy: SHA-256 of the whole policy.
+        min_sigma_serving: The same of the tallies that adapt serving; ledgers that were
+            written before there were any do not name it.
     """
 
     epsilon: float
@@ -38,6 +41,7 @@ class Limits:
     min_sigma_popularity: float
     min_sigma_metrics: float
     policy: str
+    min_sigma_serving: float = 1.0
 
     def faults(self) -> list[str]:
         """Return one sentence for each value out of range."""
@@ -48,6 +52,7 @@ class Limits:
             "min-sigma-training": self.min_sigma_training,
             "min-sigma-popularity": self.min_sigma_popularity,
             "min-sigma-metrics": self.min_sigma_metrics,
+            "min-sigma-serving": self.min_sigma_serving,
         }
         faults = [
             f"{name}={value} must be finite and above 0"
@@ -64,8 +69,9 @@ class Limits:
             "training": self.min_sigma_training,
             "popularity": self.min_sigma_popularity,
             "metrics": self.min_sigma_metrics,
+            "serving": self.min_sigma_serving,
         }[what]
-        rate = 1.0 if what == "popularity" else self.max_q
+        rate = 1.0 if what in EVERYBODY else self.max_q
         longest = self.max_clip if what == "training" else 1.0  # of one user's vote
         checks = [
             (event.sigma >= least, f"sigma={event.sigma} is under {least}"),

@@ -1,13 +1,14 @@
 """What runs above the cached activations, for each choice of adapted modules.
 
 A tail knows two ways: ``below`` runs the whole encoder and returns, per token, what an
-adapter never changes; ``above`` goes on from there to the last hidden states. Where the
-layers are found in a model is the business of ``shared/encoder.py``.
+adapter never changes; ``above`` goes on from there to the last hidden states. ``cut``
+makes of a copy of the encoder one that ends where ``below`` does. Where the layers are
+found in a model is the business of ``shared/encoder.py``.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +20,27 @@ class Tail(Protocol):
     def below(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Return what never changes, [n, tokens, channels]."""
 
+    def cut(self, stack: nn.Module) -> None:
+        """Make a stack of layers without adapter end in what ``below`` returns."""
+
     def above(self, stored: Tensor, mask: Tensor, groups: int) -> Tensor:
         """Return the last hidden states, [n, tokens, width].
 
         The rows come in ``groups`` equal parts, one for each user; a tail may hand a
         part to its trained module as one, and per-row gradients are then per user.
         """
+
+
+class _SumAndDown(nn.Module):
+    """A layer's ``output`` without its LayerNorm: W x + b + residual, then A x."""
+
+    def __init__(self, dense: nn.Module, down: nn.Module) -> None:
+        super().__init__()
+        self.dense, self.down = dense, down
+
+    def forward(self, inner: Tensor, residual: Tensor) -> Tensor:
+        """Return [n, tokens, width + r]."""
+        return torch.cat([self.dense(inner) + residual, self.down(inner)], dim=-1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +81,11 @@ class OutputTail:
         inner, _, frozen = seen
         return torch.cat([frozen, self.down(inner)], dim=-1)
 
+    def cut(self, stack: nn.Module) -> None:
+        """Let the last layer end in the frozen sum and A x."""
+        last: Any = cast("nn.ModuleList", stack.layer)[-1]
+        last.output = _SumAndDown(last.output.dense, self.down)
+
     def above(self, stored: Tensor, mask: Tensor, groups: int) -> Tensor:
         """Return the last hidden states [n, tokens, width]; needs no ``mask``."""
         del mask
@@ -99,10 +120,16 @@ class LayersTail:
         grab.remove()
         return seen[0]
 
+    def cut(self, stack: nn.Module) -> None:
+        """Leave out the layers from the first that is adapted."""
+        kept = cast("nn.ModuleList", stack.layer)
+        stack.layer = kept[: len(kept) - len(self.layers)]
+
     def above(self, stored: Tensor, mask: Tensor, groups: int) -> Tensor:
         """Return the last hidden states [n, tokens, width]; attention needs rows."""
         del groups
-        hidden, attend = stored, mask[:, None, None, :].bool()
+        dtype = next(self.layers[0].parameters()).dtype  # a copy that serves: bfloat16
+        hidden, attend = stored.to(dtype), mask[:, None, None, :].bool()
         for layer in self.layers:
             hidden = layer(hidden, attend)
         return hidden

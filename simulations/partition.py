@@ -59,9 +59,10 @@ def partition(
     else:
         tastes = _tastes(data.histories, _values(data.catalogue, attribute))
         groups = _by_taste(users, tastes, sites, rng)
+    members = [[data.histories[user] for user in sorted(group)] for group in groups]
     return [
-        SiteData(data.catalogue, tuple(data.histories[user] for user in sorted(group)))
-        for group in groups
+        SiteData(data.catalogue, tuple(users), data.people_of(users))
+        for users in members
     ]
 
 
@@ -145,7 +146,7 @@ def _by_domain(data: SiteData, sites: int, values: Sequence[str]) -> list[SiteDa
             f"{FEWEST_LIKES} likes; ask for fewer sites or another attribute"
         )
     return [
-        SiteData(catalogue, tuple(users))
+        SiteData(catalogue, tuple(users), data.people_of(users))
         for catalogue, users in zip(catalogues, homes, strict=True)
     ]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -95,6 +96,15 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
 
     show(made, Console(width=None if sys.stdout.isatty() else 118))
     typer.echo(f"Report, ledgers and adapter: {folder}")
+    if (folder / "adapter").is_dir():
+        typer.echo(f"Serve it at a site: {_serving(folder)}")
+
+
+def _serving(folder: Path) -> str:
+    """Return the command that serves the trained adapter at the first site."""
+    program = "tacit" if which("tacit") else sys.argv[0]
+    first = sorted((folder / "sites").iterdir())[0]
+    return f"{program} site serve {first} --release {folder / 'adapter'}"
 
 
 @contextmanager

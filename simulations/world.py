@@ -63,7 +63,7 @@ def make_world(scenario: Scenario) -> World:
         if not split.users:
             raise DataError(f"{name} has no user with three likes: use fewer sites")
     training = tuple(
-        SiteData(part.catalogue, split.train)
+        SiteData(part.catalogue, split.train, part.people_of(split.train))
         for part, split in zip(parts, splits, strict=True)
     )
     return World(names, training, splits)

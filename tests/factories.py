@@ -119,7 +119,12 @@ def zeros(asked: RoundPlan) -> Adapter:
 
 
 def write_site(
-    folder: Path, people: int = 0, *, name: str = "site-1", **policy: object
+    folder: Path,
+    people: int = 0,
+    *,
+    name: str = "site-1",
+    cache: str = "cache",
+    **policy: object,
 ) -> Site:
     """A site that allows what ``plan`` asks; without people it has no data folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +133,7 @@ def write_site(
         save(folder / "data", generate(rng, users=people, items=72).data)
     allowed = {"epsilon": 100.0, "users": 20, **policy}
     made = SitePolicy(**allowed)  # type: ignore[arg-type]
-    settings = SiteSettings(name=name, base="tiny", device="cpu")
+    settings = SiteSettings(name=name, base="tiny", cache=cache, device="cpu")
     (folder / "site.toml").write_text(settings_text(settings), "utf-8")
     (folder / "policy.toml").write_text(policy_text(made), "utf-8")
     return open_site(folder)

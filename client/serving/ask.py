@@ -35,7 +35,7 @@ class Ask:
         about: What a new user declared, such as {"age": "25-34"}.
         k: How many items.
         alpha: Weight of text against CF; None for the site's own choice.
-        diversity: From 0 (by score alone) to 1.
+        diversity: From 0 (by score alone) to 1; None for the site's own choice.
         filters: Attribute name -> what is wanted of it.
         candidates: Only these item ids; None for the whole catalogue.
         exclude: Never these item ids.
@@ -50,7 +50,7 @@ class Ask:
     about: Mapping[str, str] = field(default_factory=dict)
     k: int = 10
     alpha: float | None = None
-    diversity: float = 0.0
+    diversity: float | None = None
     filters: Mapping[str, Wanted] = field(default_factory=dict)
     candidates: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()

@@ -30,6 +30,7 @@ from shared.encoder import TextEncoder, load_base
 from shared.errors import DataError, ModelError
 from shared.protocol import Adapter, AdapterSpec, Array, Recipe, plan_from_json
 from shared.release import (
+    RULE_STATE,
     WEIGHTS,
     file_digests,
     read_manifest,
@@ -71,12 +72,14 @@ class Built:
         encoder: With the release's adapter; of this very release alone.
         centre: The catalogue's frozen mean vector [width], taken off every text.
         data: The site's own data.
+        kept: File of the item vectors.
     """
 
     served: Served
     encoder: TextEncoder
     centre: Array
     data: SiteData
+    kept: Path
 
     def __repr__(self) -> str:
         return f"Built({self.served.release!r})"
@@ -103,7 +106,9 @@ def chosen(site: Site, release: Path | None = None) -> Chosen:
     if folder is None:
         return Chosen(FROZEN, "", 0, AdapterSpec(base=base.digest), {})
     manifest = read_manifest(folder)
-    require_files(file_digests(folder), manifest)
+    found = file_digests(folder)
+    found.setdefault(RULE_STATE, manifest["rule_state"])  # which stays at the server
+    require_files(found, manifest)
     spec = read_spec(manifest)
     if spec.base != base.digest:
         raise ModelError(
@@ -133,7 +138,9 @@ def build(site: Site, choice: Chosen) -> Built:
     encoder = TextEncoder(load_base(site.settings.base), choice.spec, device=device)
     if choice.adapter:
         encoder.set_adapter(choice.adapter)
-    vectors, centre = _vectors(site, encoder, data.catalogue, choice)
+    kept = _kept_vectors(site, encoder, data.catalogue, choice)
+    rows: Array = np.load(kept, mmap_mode="r")
+    vectors, centre = rows[:-1], np.array(rows[-1])
     own = _local(site, choice, data.catalogue)
     served = Served(
         release=choice.name,
@@ -147,7 +154,7 @@ def build(site: Site, choice: Chosen) -> Built:
         width=encoder.width,
         notes=own.notes,
     )
-    return Built(served, encoder, centre, data)
+    return Built(served, encoder, centre, data, kept)
 
 
 def served_of(model: HybridModel, catalogue: Catalogue, release: str) -> Served:
@@ -177,10 +184,10 @@ def centred(vectors: Array, centre: Array) -> Array:
     return made
 
 
-def _vectors(
+def _kept_vectors(
     site: Site, encoder: TextEncoder, catalogue: Catalogue, choice: Chosen
-) -> tuple[Array, Array]:
-    """Return item vectors [n, width], memory-mapped, and their centre [width]."""
+) -> Path:
+    """Return the file of item vectors [n, width] and, as its last row, their centre."""
     folder = site.folder / FOLDER / "vectors"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{vectors_key(choice, catalogue)}.npy"
@@ -189,8 +196,7 @@ def _vectors(
             _write_vectors(path, _encoded(site, encoder, catalogue))
             _tidy(folder)
         os.utime(path)
-    kept: Array = np.load(path, mmap_mode="r")
-    return kept[:-1], np.array(kept[-1])
+    return path
 
 
 def vectors_key(choice: Chosen, catalogue: Catalogue) -> str:
@@ -224,6 +230,7 @@ def _tidy(folder: Path) -> None:
     files = sorted(folder.glob("*.npy"), key=lambda path: path.stat().st_mtime)
     for path in files[:-KEPT_VECTORS]:
         path.unlink(missing_ok=True)
+        path.with_suffix(".faiss").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ user's data is part of it. A new release or a new item makes another one, and re
 that began with the old one end with it.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from client.serving.numbers import Spans, spans_of
 from shared.catalogue import Catalogue
 from shared.protocol import Array, Recipe
 
@@ -95,13 +98,17 @@ class Served:
             name: _places(values) for name, values in self.catalogue.attributes.items()
         }
 
-    def with_items(self, added: Catalogue, vectors: Array, digest: str) -> "Served":
+    @cached_property
+    def numbers(self) -> dict[str, Spans]:
+        """Attribute name -> its values that read as numbers, such as years."""
+        return {name: spans_of(places) for name, places in self.attributes.items()}
+
+    def with_items(self, added: Catalogue, vectors: Array) -> "Served":
         """Return the same release with items that training never saw after the others.
 
         Args:
             added: The new items alone, with the same attributes.
             vectors: Their text vectors [m, width].
-            digest: Of the whole.
         """
         count, old = len(added), self.catalogue
         attributes = {
@@ -112,7 +119,9 @@ class Served:
         blank = np.zeros((count, self.factors.parts[0].shape[1]), np.float32)
         return replace(
             self,
-            digest=digest,
+            digest=hashlib.sha256(
+                json.dumps([self.digest, added.ids, added.texts]).encode()
+            ).hexdigest(),
             catalogue=Catalogue(ids=ids, texts=texts, attributes=attributes),
             vectors=self.vectors.with_rows(vectors),
             factors=self.factors.with_rows(blank),

@@ -1,12 +1,14 @@
 """MovieLens folders as their publisher packs them: 100K, latest-small and 1M."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
-from client.data import SiteData, assemble
-from client.rows import Table, rated, values
+from client.data import People, SiteData, assemble
+from client.rows import Table, declared, rated, values
 from client.tables import TSV, Faults, Layout, read
 
 # What the encoder reads of a film, in order; "plot" may be added where there is one.
@@ -28,13 +30,16 @@ _U_ITEM = Layout(
     encoding="latin-1",
     header=("item", "title", "released", "video", "url", *GENRES),
 )
+_USER = ("user", "age", "gender", "occupation", "zip")
+_U_USER = Layout("|", header=_USER)
 _RATINGS_DAT = Layout("::", encoding="latin-1", header=_RATING)
 _MOVIES_DAT = Layout("::", encoding="latin-1", header=("item", "title", "genres"))
+_AGES = (18, 25, 35, 45, 50, 56)  # first years of a band, as MovieLens 1M has them
 _CSV_NAMES = {"item": "movieId", "title": "title", "genres": "genres"}
 
 
 def load_100k(folder: Path, fields: Sequence[str] = FIELDS) -> SiteData:
-    """Read ``u.data`` and ``u.item``, and ``item_text.tsv`` where there is one."""
+    """Read ``u.data`` and ``u.item``; ``item_text.tsv`` and ``u.user`` if there."""
     faults = Faults(folder)
     names = ("item", "title", *GENRES)
     films = read(folder / "u.item", _same(names), faults, _U_ITEM)
@@ -42,7 +47,9 @@ def load_100k(folder: Path, fields: Sequence[str] = FIELDS) -> SiteData:
         films = films.with_columns(_flagged())
         films = _with_credits(films, folder / "item_text.tsv", faults)
     events = read(folder / "u.data", _same(_RATING), faults, _U_DATA)
-    return _films(Table("u.item", films), Table("u.data", events), fields, faults)
+    people = _people(folder / "u.user", faults)
+    data = _films(Table("u.item", films), Table("u.data", events), fields, faults)
+    return replace(data, people=people)
 
 
 def load_latest(folder: Path, fields: Sequence[str] = FIELDS) -> SiteData:
@@ -120,6 +127,35 @@ def _with_credits(films: pl.DataFrame, path: Path, faults: Faults) -> pl.DataFra
         return films
     once = known.drop("row").unique("item", keep="first")
     return films.join(once, on="item", how="left", maintain_order="left")
+
+
+def _people(path: Path, faults: Faults) -> People:
+    """Return age band, gender, occupation and place of each user in ``u.user``.
+
+    A place is the first digit of a zip code, one of ten parts of the United States;
+    whoever lives elsewhere has none.
+    """
+    if not path.is_file():
+        return {}
+    users = read(path, _same(_USER), faults, _U_USER)
+    if "age" in users.columns and "zip" in users.columns:
+        bands = [_age_band(cell) for cell in users["age"].fill_null("").to_list()]
+        place = pl.col("zip").str.extract(r"^\s*(\d)").alias("place")
+        users = users.with_columns(place, pl.Series("age", bands))
+    told = _same(("age", "gender", "occupation", "place"))
+    return declared(Table(path.name, users), told, faults)
+
+
+def _age_band(years: str) -> str:
+    """Return a band such as "18-24" or "56+"; "" where there is no age."""
+    if not years.strip().isdecimal():
+        return ""
+    number = bisect_right(_AGES, int(years))
+    if number == 0:
+        return f"under {_AGES[0]}"
+    if number == len(_AGES):
+        return f"{_AGES[-1]}+"
+    return f"{_AGES[number - 1]}-{_AGES[number] - 1}"
 
 
 def _same(names: Sequence[str]) -> dict[str, str]:

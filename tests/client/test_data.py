@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from client import forgotten
 from client.data import SiteData, UserHistory, load, save
 from shared.catalogue import Catalogue
 from shared.errors import ConfigError, DataError
@@ -374,6 +375,85 @@ def test_faults_of_both_tables_of_a_mapping_are_told_at_once(tmp_path: Path) -> 
     assert str(caught.value).count("missing key 'file'") == 2
 
 
+PEOPLE = """\
+
+[users]
+file = "users.csv"
+user = "who"
+attributes = ["age", "job"]
+"""
+USERS = "who,age,job,secret\nann, 18-24 ,nurse,x\nbob,,\u0020,y\ncid,56+,,z\n"
+
+
+def with_people(folder: Path, users: str = USERS, toml: str = PEOPLE) -> Path:
+    (folder / "users.csv").write_text(users, "utf-8")
+    return write_site(folder, toml=TOML + toml)
+
+
+def test_what_users_declared_is_read_and_empty_cells_say_nothing(
+    tmp_path: Path,
+) -> None:
+    data = load(with_people(tmp_path))
+
+    assert data.people == {
+        "ann": {"age": "18-24", "job": "nurse"},
+        "cid": {"age": "56+"},
+    }
+    assert data.people_of(data.histories) == {"ann": data.people["ann"]}
+    assert "ann" not in repr(data)
+
+
+def test_a_site_without_a_table_of_users_knows_nothing_of_them(tmp_path: Path) -> None:
+    assert load(write_site(tmp_path)).people == {}
+
+
+def test_what_a_forgotten_user_declared_is_not_read(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    forgotten.add(site, "ann")
+
+    data = load(with_people(tmp_path), site)
+
+    assert data.people == {"cid": {"age": "56+"}}
+
+
+def test_bad_rows_of_users_are_told_beside_bad_events_and_no_value_of_them(
+    tmp_path: Path,
+) -> None:
+    with_people(tmp_path, USERS + ",30,\nann,secretive,\n")
+    (tmp_path / "interactions.csv").write_text(EVENTS + "ann,x,,5\n")
+
+    message = told(tmp_path)
+
+    assert "users.csv: no user id: 1 (row 5)" in message
+    assert "users.csv: user id was already given: 1 (row 6)" in message
+    assert "interactions.csv: no timestamp: 1 (row 6)" in message
+    assert "secretive" not in message
+
+
+def test_a_missing_column_of_users_is_told(tmp_path: Path) -> None:
+    with_people(tmp_path, toml=PEOPLE.replace('"job"', '"income"'))
+
+    assert "users.csv: column 'income' is missing" in told(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ('file = "users.csv"\n', "", "missing key 'file'"),
+        ('["age", "job"]', "[]", "'attributes' names no column"),
+        ("[users]", "[[users]]", "'users' is not a table"),
+    ],
+)
+def test_a_bad_mapping_of_users_is_a_config_error(
+    tmp_path: Path, old: str, new: str, fault: str
+) -> None:
+    with_people(tmp_path, toml=PEOPLE.replace(old, new))
+
+    with pytest.raises(ConfigError, match=fault.replace("[", r"\[")):
+        load(tmp_path)
+
+
 def test_nothing_of_a_user_is_printed(tmp_path: Path) -> None:
     data = load(write_site(tmp_path))
 
@@ -419,7 +499,9 @@ def sites(draw: st.DrawFn) -> SiteData:
     catalogue = Catalogue(
         ids=tuple(ids), texts=tuple(texts), attributes={"genres": tuple(genres)}
     )
-    return SiteData(catalogue, tuple(histories))
+    about = st.dictionaries(words, words, min_size=1, max_size=2)
+    people = draw(st.dictionaries(words, about, max_size=3))
+    return SiteData(catalogue, tuple(histories), people)
 
 
 def tie_break(user: str, item: str) -> str:

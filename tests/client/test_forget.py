@@ -3,6 +3,7 @@
 import ast
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
@@ -21,12 +22,14 @@ from client.examples import make_examples
 from client.forget import forget
 from client.forgotten import forgotten_at
 from client.round import answer
+from client.serving.store import Store
 from client.site import Site
 from client.sources import snapshot
 from client.sources.check import check
 from client.sources.refresh import first_read, for_round, refresh
 from client.workbench import workbench
 from shared.errors import ConfigError, DataError
+from tests.client.serving.doings import event, run
 from tests.client.sources.shop import START, SqliteShop, write_toml
 from tests.client.test_data import seen
 from tests.factories import tiny_plan, tiny_spec, write_site, zeros
@@ -261,6 +264,35 @@ def test_a_user_of_whom_nothing_is_there_is_kept_out_for_later(tmp_path: Path) -
 
     events(["ann", "bob"]).write_csv(site.data / "events.csv")
     assert [h.user for h in load(site.data, site.folder).histories] == ["bob"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "sqlite"])
+def test_what_came_live_is_gone_from_the_serving_store_and_others_stay(
+    tmp_path: Path, kind: str
+) -> None:
+    site = site_of(tmp_path / "site", kind, events(["bob", "cy"]))
+    with closing(Store(site.folder)) as store:
+        run(store.add_events([event("e1", "ann-177"), event("e2", "bob")]))
+
+        assert forget(site, "ann-177").held
+
+        assert [one.id for one in store.events_since(0)[0]] == ["e2"]
+        for path in (site.folder / "serving").iterdir():
+            assert b"177" not in path.read_bytes()
+
+
+def test_a_user_is_gone_from_the_store_where_the_data_cannot_be_looked_at(
+    tmp_path: Path,
+) -> None:
+    site = site_of(tmp_path, "csv", events(["bob"]))
+    (site.data / "data.toml").unlink()
+    with closing(Store(site.folder)) as store:
+        run(store.add_events([event("e1", "ann")]))
+
+        with pytest.raises(DataError, match="on the list"):
+            forget(site, "ann")
+
+        assert store.events_since(0) == ([], 0)
 
 
 def test_the_list_holds_no_id_and_is_its_owners_alone(tmp_path: Path) -> None:

@@ -282,7 +282,8 @@ def test_every_limit_of_a_policy_is_tried_by_the_property_above() -> None:
     the_ledgers = {"epsilon", "delta", "users", "insecure_test_noise"}
     of_releases = {"a popularity release ", "a metric "}  # one key, two limits
     of_the_plan = {"site 'a' "}
-    elsewhere = {"releases", "max_start_norm"}  # the latter has a property of its own
+    # start norm has a property of its own; the tallies are asked for by no plan
+    elsewhere = {"releases", "max_start_norm", "min_serving_sigma"}
 
     limits = {field.name for field in fields(SitePolicy)} - the_ledgers - elsewhere
 
@@ -437,7 +438,7 @@ def test_without_hours_a_site_is_always_open(now: time) -> None:
         ({"users": 0}, "users=0 must be at least 1"),
         (
             {"releases": ("popularity", "losses")},
-            "releases=['losses'] is not of popularity, metrics",
+            "releases=['losses'] is not of popularity, metrics, serving",
         ),
         ({"base": "0" * 63}, "base is no SHA-256"),
         ({"code": "x" * 64}, "code is no SHA-256"),

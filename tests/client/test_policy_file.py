@@ -30,6 +30,7 @@ def policies(draw: st.DrawFn) -> SitePolicy:
         min_sigma=draw(ABOVE_ZERO),
         min_prior_sigma=draw(ABOVE_ZERO),
         min_metric_sigma=draw(ABOVE_ZERO),
+        min_serving_sigma=draw(ABOVE_ZERO),
         max_q=draw(ABOVE_ZERO),
         max_steps=draw(COUNTS),
         max_clip=draw(ABOVE_ZERO),

@@ -37,8 +37,17 @@ def groups() -> dict[str, click.Command]:
             assert role is not None
             inner = role.make_context(name, ["--help"], resilient_parsing=True).command
             found[name] = inner
-            if isinstance(inner, click.Group):
-                found |= {f"{name} {n}": c for n, c in inner.commands.items()}
+            found |= _inside(name, inner)
+    return found
+
+
+def _inside(name: str, command: click.Command) -> dict[str, click.Command]:
+    """Every command within a group, by its words."""
+    found: dict[str, click.Command] = {}
+    if isinstance(command, click.Group):
+        for inner, each in command.commands.items():
+            found[f"{name} {inner}"] = each
+            found |= _inside(f"{name} {inner}", each)
     return found
 
 
@@ -69,6 +78,8 @@ def test_every_command_that_is_shown_exists_with_its_options(page: Path) -> None
     known, odd = groups(), []
     for words, rest in COMMAND.findall(page.read_text("utf-8").replace(SIGNED, "")):
         group, *names = words.split()
+        if names and isinstance(known.get(f"{group} {names[0]}"), click.Group):
+            group, names = f"{group} {names[0]}", names[1:]
         for name in [n for n in names if n != "|"][: None if "|" in names else 1]:
             whole = f"{group} {name}"
             command = known.get(whole) or known.get(group)

@@ -123,11 +123,29 @@ def test_what_leaves_goes_by_no_other_name() -> None:
         for source in sources()
         for one in source.imports
         if source.path.startswith(("client/", "shared/"))
+        and not source.path.startswith(COPIERS)
         and one.name in {"dataclasses", "dataclasses.replace", "copy", "copy.copy"}
     }
 
     assert renamed == []
     assert copying == set()
+
+
+COPIERS = ("client/serving/", "client/data.py", "shared/encoder.py", "shared/quick.py")
+
+
+def test_who_may_copy_with_other_values_never_meets_what_leaves() -> None:
+    doors = {"shared.wire", "shared.sealing", "client.egress", "client.round"}
+    found = {
+        f"{source.path}: {one.name}"
+        for source in sources()
+        if source.path.startswith(COPIERS)
+        for one in source.imports
+        if one.name.rpartition(".")[2] in LEAVING.keys() | STEPS.keys()
+        or any(one.name == door or one.name.startswith(f"{door}.") for door in doors)
+    }
+
+    assert found == set()
 
 
 def test_only_the_entry_of_a_site_knows_how_messages_are_made() -> None:

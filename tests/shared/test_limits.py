@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.accounting import GaussianEvent
 from shared.errors import ConfigError
-from shared.limits import PURPOSES, Limits
+from shared.limits import EVERYBODY, PURPOSES, Limits
 
 LIMITS = Limits(
     epsilon=3.0,
@@ -21,11 +22,13 @@ LIMITS = Limits(
     min_sigma_popularity=4.0,
     min_sigma_metrics=6.0,
     policy="ab" * 32,
+    min_sigma_serving=3.0,
 )
 EDGE = {  # the most that each purpose may ask for: q, sigma, steps, clip
     "training": (0.5, 1.5, 20, 0.3),
     "popularity": (1.0, 4.0, 20, 1.0),
     "metrics": (0.5, 6.0, 20, 1.0),
+    "serving": (1.0, 3.0, 20, 1.0),
 }
 
 
@@ -52,11 +55,11 @@ def test_the_edge_of_every_limit_is_allowed_and_a_step_beyond_it_is_named(
 
 
 @pytest.mark.parametrize("what", ["training", "metrics"])
-def test_only_the_popularity_release_may_take_every_user(what: str) -> None:
+def test_only_a_release_that_says_so_may_take_every_user(what: str) -> None:
     _, sigma, steps, clip = EDGE[what]
 
     assert faults(what, 0.51, sigma, steps, clip) == [f"{what} q=0.51 is over 0.5"]
-    assert faults("popularity", 1.0, 4.0, 1, 1.0) == []
+    assert [faults(all_, 1.0, 4.0, 1, 1.0) for all_ in EVERYBODY] == [[], []]
 
 
 def test_every_limit_that_is_passed_is_named_at_once() -> None:
@@ -77,12 +80,20 @@ positive = st.floats(0, exclude_min=True, allow_infinity=False)
         min_sigma_popularity=positive,
         min_sigma_metrics=positive,
         policy=st.text(),
+        min_sigma_serving=positive,
     )
 )
 def test_limits_come_back_from_a_line_as_they_were(made: Limits) -> None:
     line = json.dumps(made.to_body(), allow_nan=False)
 
     assert Limits.from_body(json.loads(line)) == made
+
+
+def test_limits_of_a_ledger_that_is_older_than_serving_are_read() -> None:
+    body = LIMITS.to_body()
+    del body["min-sigma-serving"]
+
+    assert Limits.from_body(body) == replace(LIMITS, min_sigma_serving=1.0)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +109,7 @@ def test_limits_come_back_from_a_line_as_they_were(made: Limits) -> None:
         ({"max-steps": 1.5}, "max-steps=1.5 is not int"),
         ({"max-clip": math.inf}, "max-clip=inf must be finite and above 0"),
         ({"min-sigma-metrics": 0}, "min-sigma-metrics=0.0 must be finite"),
+        ({"min-sigma-serving": 0}, "min-sigma-serving=0.0 must be finite"),
         ({"policy": 7}, "policy=7 is not str"),
         ({"max_q": 0.5}, "unknown key 'max_q'"),
     ],

@@ -86,6 +86,36 @@ def test_credits_and_plot_are_read_where_they_are_known_if_asked_for(
     assert told.catalogue.texts == ("Léon (1994). A man.", "unknown")
 
 
+AGED = {"17": "under 18", "18": "18-24", "44": "35-44", "55": "50-55", "56": "56+"}
+
+
+def test_age_band_gender_occupation_and_place_are_read_where_they_are_known(
+    tmp_path: Path,
+) -> None:
+    lines = [f"{years}|{years}|F|writer|94043\n" for years in AGED]
+    users = "".join(lines) + "9|30|M|other|V3N4P\n8||||\n"
+    write(tmp_path, {**FORMS["100k"], "u.user": users})
+
+    data = open_dataset(tmp_path)
+
+    assert data.people == {
+        years: {"age": band, "gender": "F", "occupation": "writer", "place": "9"}
+        for years, band in AGED.items()
+    } | {"9": {"age": "25-34", "gender": "M", "occupation": "other"}}
+
+
+def test_bad_rows_of_users_are_told_beside_bad_events(tmp_path: Path) -> None:
+    write(tmp_path, {**FORMS["100k"], "u.user": "9|30|M|x|1\n9|31|M|x|1\n"})
+    with (tmp_path / "u.data").open("a") as file:
+        file.write("7\t1\tx\t10\n")
+
+    with pytest.raises(DataError) as caught:
+        open_dataset(tmp_path)
+
+    assert "u.user: user id was already given: 1 (row 2)" in str(caught.value)
+    assert "u.data: rating is not a number: 1 (row 4)" in str(caught.value)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_bad_rows_of_movielens_are_told_at_once(tmp_path: Path, form: str) -> None:
     events, films = FORMS[form]

@@ -31,7 +31,8 @@ def population(users: int, items: int = 30) -> SiteData:
         texts=tuple(f"text {number}" for number in range(items)),
         attributes={"genres": tuple((GENRES[genre],) for genre in genre_of)},
     )
-    return SiteData(catalogue, tuple(histories))
+    people = {str(number): {"age": f"{number} years"} for number in range(0, users, 2)}
+    return SiteData(catalogue, tuple(histories), people)
 
 
 def parts(users: int, sites: int, how: How, seed: int = 0) -> list[SiteData]:
@@ -141,3 +142,13 @@ def test_an_unknown_attribute_or_way_is_refused_with_the_known_ones() -> None:
         partition(population(3), sites=2, how="taste", rng=rng, attribute="colour")
     with pytest.raises(ConfigError, match="iid, size, taste, domain"):
         partition(population(3), sites=2, how="fair", rng=rng)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", ["iid", "size", "taste", "domain"])
+def test_what_users_declared_goes_where_they_go_and_nowhere_else(how: How) -> None:
+    for part in parts(24, 3, how):
+        assert part.people == {
+            user: {"age": f"{user} years"}
+            for user in users_of(part)
+            if not int(user) % 2
+        }

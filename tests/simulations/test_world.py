@@ -1,6 +1,7 @@
 """The sites of a simulation, and what no site sees."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,22 @@ def test_a_data_set_of_ones_own_is_divided_instead(tmp_path: Path) -> None:
 
     assert made.training[0].catalogue == whole.catalogue
     assert sum(len(data.histories) for data in made.training) == 9
+
+
+def test_what_users_declared_comes_to_their_site_folder(tmp_path: Path) -> None:
+    whole = generate(np.random.default_rng(7), users=9, items=144).data
+    people = {history.user: {"age": "18-24"} for history in whole.histories}
+    idle = {"nobody's": {"age": "56+"}}
+    save(tmp_path / "whole", replace(whole, people=people | idle))
+
+    made = make_world(asked(data=str(tmp_path / "whole"), sites=2))
+    write_data(tmp_path / "sites", made)
+
+    found = [load(tmp_path / "sites" / name) for name in made.names]
+    assert [list(data.people) for data in found] == [
+        [history.user for history in data.histories] for data in found
+    ]
+    assert found[0].people | found[1].people == people
 
 
 def test_a_site_without_anyone_to_evaluate_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,12 @@ from simulations.audit.items.content import (
 from simulations.audit.items.curves import spending_charts, undrawn
 from simulations.audit.items.wording import epsilon_text, listed, size
 
-PURPOSES = {"training": "updates", "metrics": "metrics", "popularity": "popularity"}
+PURPOSES = {
+    "training": "updates",
+    "metrics": "metrics",
+    "popularity": "popularity",
+    "serving": "serving",
+}
 FROM_SERVER = ("ledger.registry", "ledger.nothing", "ledger.witness")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from shared.code import code_digest
 from shared.composition import COARSE, FINE, MANY_KINDS
 from shared.entries import EXACT
+from shared.limits import EVERYBODY
 from simulations.audit.accounts import ACCOUNTANTS, Account
 from simulations.audit.items.content import (
     NOT_PRIVATE,
@@ -25,7 +26,7 @@ NONE = "none"
 SAMPLERS = {
     "training": "Poisson: a secret coin for each user and step",
     "metrics": "Poisson: a secret coin for each user",
-    "popularity": "none: every user, once",
+    **dict.fromkeys(EVERYBODY, "none: every user, once"),
 }
 TOUCHES = (  # what is the same for every ledger
     (
@@ -48,7 +49,7 @@ TOUCHES = (  # what is the same for every ledger
         "the plan fixes steps and rounds; stopping by exact metrics would not be "
         "covered",
     ),
-    ("serving", NOT_COVERED, "what a site shows its users, from their own history"),
+    ("serving", NOT_COVERED, "what a site shows a user, from that user's own history"),
 )
 
 
@@ -97,7 +98,7 @@ def _charge_row(charge: Mapping[str, Any]) -> list[str]:
         *(number(charge[name]) for name in ("q", "sigma", "clip")),
         " or ".join(sorted(steps)),
         SAMPLERS[what],
-        "none: sums" if what == "popularity" else divisor,
+        "none: sums" if what in EVERYBODY else divisor,
     ]
 
 
@@ -154,6 +155,7 @@ def data(case: Case) -> Content:
             ("training", "training"),
             ("popularity prior", "popularity"),
             ("metrics that leave", "metrics"),
+            ("adapting what is served to feedback", "serving"),
         )
     ]
     evaluation = ("evaluation", NONE, "none at a site but the metrics above")

@@ -41,3 +41,28 @@ def served(items: int = 200, *, seed: int = 3, **recipe: object) -> Served:
         recipe=Recipe(**{"factors": FACTORS, **recipe}),  # type: ignore[arg-type]
         width=WIDTH,
     )
+
+
+def textlike(items: int, *, width: int = 384, seed: int = 0) -> Served:
+    """Items as texts lie: 2,000 clusters, 48 latent dimensions, and noise on all."""
+    rng = np.random.default_rng(seed)
+    latent = rng.normal(size=(2000, 48))[rng.integers(0, 2000, items)]
+    latent += rng.normal(0, 0.5, latent.shape)
+    vectors = latent @ rng.normal(0, 48**-0.5, (48, width))
+    vectors += rng.normal(0, 0.35, vectors.shape)
+    vectors -= vectors.mean(axis=0)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    recipe, names = Recipe(), tuple(map(str, range(items)))
+    return Served(
+        release="spring/3",
+        digest="0" * 64,
+        catalogue=Catalogue(ids=names, texts=names),
+        vectors=Blocks((vectors.astype(np.float32),)),
+        factors=Blocks(
+            (rng.normal(0, 0.3, (items, recipe.factors + 1)).astype(np.float32),)
+        ),
+        prior=np.log1p(rng.pareto(1.2, items)).astype(np.float32),
+        fresh=np.zeros(items, np.bool_),
+        recipe=recipe,
+        width=width,
+    )

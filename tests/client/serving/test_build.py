@@ -119,7 +119,7 @@ def test_a_new_item_comes_after_the_others_and_is_fresh(site: Site) -> None:
         ids=("new",), texts=("a violin",), attributes=dict.fromkeys(names, ((),))
     )
 
-    more = built.served.with_items(added, built.vectors(added.texts), "digest")
+    more = built.served.with_items(added, built.vectors(added.texts))
 
     assert more.catalogue.position("new") == len(built.served)
     assert more.fresh.tolist() == [False] * len(built.served) + [True]

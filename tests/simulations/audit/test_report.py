@@ -457,8 +457,8 @@ def test_accountants_that_disagree_leave_epsilon_unstated(
 
 def test_every_purpose_of_what_left_is_counted(tmp_path: Path) -> None:
     ledger = spent(tmp_path)
-    seal(ledger, train(ledger, 2, what="metrics"))
-    seal(ledger, train(ledger, 2, what="popularity"))
+    for what in ("metrics", "popularity", "serving"):
+        seal(ledger, train(ledger, 2, what=what))
 
     made = report(ledger)
 
@@ -466,10 +466,31 @@ def test_every_purpose_of_what_left_is_counted(tmp_path: Path) -> None:
         "updates": 1,
         "metrics": 1,
         "popularity": 1,
-        "bytes": 9,
+        "serving": 1,
+        "bytes": 12,
     }
-    words = "1 update, 1 metric and its POPULARITY, 9 bytes in all"
+    words = "1 update, 1 metric, its POPULARITY and its SERVING TALLIES, 12 bytes"
     assert words in " ".join(made["sites"][0]["says"])
+
+
+def test_what_serving_learns_is_charged_and_stays(tmp_path: Path) -> None:
+    ledger = spent(tmp_path)
+    seal(ledger, train(ledger, 1, CHEAP, what="serving"), leaves=False)
+
+    made = report(ledger)
+
+    assert item(made, 5)["figures"]["sites"]["north"]["serving"] == 0
+    assert item(made, 8)["figures"]["adapting what is served to feedback"] == (
+        "in ledger"
+    )
+    assert ["serving", "north", "1", "20", "1", "1 x 1", "none: every user, once"] in [
+        row[:7] for row in item(made, 6)["tables"][0]["rows"]
+    ]
+    assert "SERVING" not in " ".join(made["sites"][0]["says"])
+    assert made["sites"][0]["figures"]["charges"] == 3
+    assert item(report(spent(tmp_path / "none")), 8)["figures"][
+        "adapting what is served to feedback"
+    ] == ("none")
 
 
 def test_the_worst_site_comes_first(tmp_path: Path) -> None:

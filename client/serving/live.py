@@ -1,0 +1,98 @@
+"""What a process serves at this moment, renewed aside and changed over in one step.
+
+What cannot be verified or read is told as a fault, and the last good state serves on.
+"""
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+from client.forgotten import KEY, LIST
+from client.serving.feedback.tallies import FILE as TALLIES
+from client.serving.loaded import Loaded, load
+from client.serving.settings import FILE as SETTINGS
+from client.serving.store import Store
+from client.site import open_site
+from client.sources import snapshot
+from shared.errors import TacitError
+from shared.logs import told
+
+LOOK_S = 1.0  # between two looks at what the site's files say
+AGAIN_S = 15.0  # before a failed renewal is tried once more
+
+log = logging.getLogger("tacit.site")
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+class Live:
+    """The state that requests are answered with; ``now`` is replaced, never changed.
+
+    Attributes:
+        now: To be read once by each request.
+        fault: Why the newest state could not be taken up; empty if it was.
+    """
+
+    def __init__(self, folder: Path, release: Path | None, store: Store) -> None:
+        """Load the first state.
+
+        Raises:
+            TacitError: If there is nothing that could be served.
+        """
+        self._folder, self._release, self._store = folder, release, store
+        self._stamp, self._tried = _stamp_of(folder), time.monotonic()
+        self._renewing = threading.Lock()
+        self._items, self._cursor = store.items_since(0)
+        self.fault = ""
+        self.now: Loaded = load(folder, release, store).with_items(self._items)
+
+    def add_items(self) -> None:
+        """Take up the items that were put since; short, so that they count at once."""
+        with self._renewing:
+            items, self._cursor = self._store.items_since(self._cursor)
+            if items:
+                self._items += items
+                self.now = self.now.with_items(self._items)
+
+    def renew(self) -> bool:
+        """Load anew if anything that is served has changed; return whether it was."""
+        self.add_items()
+        waited = time.monotonic() - self._tried >= AGAIN_S
+        try:
+            stamp = _stamp_of(self._folder)
+            if stamp == self._stamp and not (self.fault and waited):
+                return False
+            self._stamp, self._tried = stamp, time.monotonic()
+            fresh = load(self._folder, self._release, self._store)
+        except (TacitError, OSError) as error:
+            self.fault = f"{type(error).__name__}: {error}"
+            log.warning("the last good state serves on: %s", told(error))
+            return False
+        with self._renewing:
+            self.now, self.fault = fresh.with_items(self._items), ""
+        log.info("serves %s", fresh.served.release)
+        return True
+
+    def watch(self, stop: threading.Event) -> None:
+        """Renew whenever there is reason to, until ``stop``; in a thread of its own."""
+        while not stop.wait(LOOK_S):
+            try:
+                self.renew()
+            except Exception as error:  # noqa: BLE001  # serving goes on, whatever came
+                log.warning("looking for news failed: %s", told(error))
+
+
+def _stamp_of(folder: Path) -> Stamp:
+    """Return what changes whenever the files that a site serves from do."""
+    data = open_site(folder).data
+    names = ("site.toml", "policy.toml", SETTINGS, TALLIES, LIST, KEY)
+    files = [folder / name for name in (*names, "releases/current.json")]
+    files += sorted(path for path in data.iterdir() if path.is_file())
+    state = snapshot.current(data)
+    stamps = [_stat(path) for path in files if path.exists()]
+    return (*stamps, ("snapshot", state.number if state else 0, 0))
+
+
+def _stat(path: Path) -> tuple[str, int, int]:
+    said = path.stat()
+    return str(path), said.st_mtime_ns, said.st_size

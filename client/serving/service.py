@@ -1,0 +1,215 @@
+"""What answers the requests of one process: model, users, language and store, joined.
+
+What one user is served depends on public values, on charged releases and on that user's
+own doings. No error repeats what was asked.
+"""
+
+import asyncio
+import math
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from client.forget import Learned
+from client.serving.added_items import NewItem, require_fit
+from client.serving.ask import Answer, Ask, Recommended
+from client.serving.contract import ModelCard, NotHere
+from client.serving.conversation import pack, unpack
+from client.serving.events import Event
+from client.serving.interests import Interest, interests_of
+from client.serving.live import Live
+from client.serving.loaded import Loaded
+from client.serving.records import State
+from client.serving.request import Mark, alike, answered
+from client.serving.sentiment import Sentiment
+from client.serving.store import Store
+from client.serving.wishes import Said
+from shared.catalogue import Catalogue
+
+
+class Service:
+    """The service of one site in one process; see ``contract.ServiceLike``."""
+
+    def __init__(self, folder: Path, release: Path | None) -> None:
+        """Load what is served.
+
+        Raises:
+            TacitError: If there is nothing that could be served.
+        """
+        self._store = Store(folder)
+        self._live = Live(folder, release, self._store)
+        self._rng = np.random.default_rng()
+        self._encoding = ThreadPoolExecutor(1, "tacit-encoder")
+        self._sentiment = Sentiment(self._live.now.built.encoder)
+        self._stop = threading.Event()
+        self._watching = threading.Thread(
+            target=self._live.watch, args=(self._stop,), name="tacit-live", daemon=True
+        )
+        self._watching.start()
+
+    def close(self) -> None:
+        """End: what waits is written first."""
+        self._stop.set()
+        self._watching.join()
+        self._encoding.shutdown()
+        self._store.close()
+
+    async def recommend(self, ask: Ask) -> Answer:
+        """Return what was asked for, and log the list that was shown."""
+        loaded = self._live.now
+        said = await self._said(loaded, ask) if ask.query else None
+        mark = Mark(
+            list=secrets.token_urlsafe(12),
+            time=int(time.time()),
+            conversation=pack(said.understood) if said else "",
+        )
+        answer, shown = answered(loaded, ask, said, mark, self._rng)
+        self._store.log_shown(shown)
+        return answer
+
+    async def _said(self, loaded: Loaded, ask: Ask) -> Said:
+        """Return how the request's words are understood; the encoder has one thread."""
+        before = unpack(ask.conversation) if ask.conversation else None
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._encoding, Said.of, loaded, ask.query, before
+        )
+
+    async def add_events(self, events: Sequence[Event]) -> int:
+        """Keep events durably; return how many of them were new."""
+        if any(event.text and event.kind == "review" for event in events):
+            loop = asyncio.get_running_loop()
+            events = await loop.run_in_executor(self._encoding, self._felt, events)
+        return await self._store.add_events(events)
+
+    def _felt(self, events: Sequence[Event]) -> list[Event]:
+        """Return events whose reviews carry the sentiment of their words."""
+        return [
+            replace(event, sentiment=self._sentiment.of(event.text))
+            if event.kind == "review" and event.text
+            else event
+            for event in events
+        ]
+
+    def interests(self, user: str) -> tuple[Interest, ...]:
+        """Return a user's interests, the strongest first."""
+        loaded = self._known(user)
+        return interests_of(
+            loaded.users.events(user),
+            loaded.users.edits(user),
+            loaded.served,
+            loaded.topics,
+        )
+
+    async def edit_interests(self, user: str, edits: Mapping[str, State]) -> None:
+        """Keep what a user says of their interests, by key."""
+        self._known(user)
+        await self._store.edit(user, edits, int(time.time()))
+
+    async def declare(self, user: str, about: Mapping[str, str]) -> None:
+        """Keep what a user says of themselves, in place of what they said before."""
+        await self._store.declare(user, about)
+
+    async def remove_user(self, user: str) -> None:
+        """Forget a user for ever."""
+        await self._known(user).users.remove(user)
+
+    def users(self, after: str, limit: int) -> list[str]:
+        """Return the first ids in order that come after one."""
+        return self._live.now.users.known(after, limit)
+
+    def similar(self, item: str, k: int) -> tuple[Recommended, ...]:
+        """Return the items whose texts are nearest to an item's."""
+        return alike(self._live.now, item, k)
+
+    async def search_items(self, words: str, limit: int) -> list[tuple[str, str]]:
+        """Return ids and texts of items that hold all words; of any without words."""
+        catalogue = self._live.now.served.catalogue
+        return await asyncio.to_thread(_holding, catalogue, words, limit)
+
+    async def put_items(self, items: Sequence[NewItem]) -> int:
+        """Make items recommendable, durably; return how many."""
+        require_fit(items, self._live.now.built.served.catalogue)
+        await self._store.put_items(items, int(time.time()))
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._encoding, self._live.add_items)
+        return len(items)
+
+    def model(self) -> ModelCard:
+        """Return what is served at this moment."""
+        loaded = self._live.now
+        served, spent = loaded.served, loaded.spent
+        exposed = ["NOT PRIVATE: trained without noise"] if _is_exposed(spent) else []
+        faults = (f"serves on, because {f}" for f in [self._live.fault] if f)
+        return ModelCard(
+            release=served.release,
+            digest=served.digest,
+            items=len(served),
+            fresh=int(served.fresh.sum()),
+            attributes=tuple(served.catalogue.attributes),
+            alpha=served.recipe.alpha,
+            languages=loaded.language.languages,
+            epsilon=spent.epsilon if spent else None,
+            delta=spent.delta if spent else None,
+            notes=(*served.notes, *exposed, *faults),
+        )
+
+    def unready(self) -> list[str]:
+        """Return why no good answer can be given; once it is loaded it is ready."""
+        return []
+
+    def figures(self) -> Collector:
+        """Return figures of its own for Prometheus."""
+        return _Figures(self._store, self._live)
+
+    def _known(self, user: str) -> Loaded:
+        """Return what is served, if there is such a user."""
+        loaded = self._live.now
+        if not loaded.users.knows(user):
+            raise NotHere("no such user at this site")
+        return loaded
+
+
+def _holding(catalogue: Catalogue, words: str, limit: int) -> list[tuple[str, str]]:
+    """Return the first items whose texts hold all words, whatever their case."""
+    wanted = words.casefold().split()
+    holding = (
+        (item, text)
+        for item, text in zip(catalogue.ids, catalogue.texts, strict=True)
+        if all(word in text.casefold() for word in wanted)
+    )
+    return list(islice(holding, limit))
+
+
+def _is_exposed(spent: Learned | None) -> bool:
+    return spent is not None and math.isinf(spent.epsilon)
+
+
+class _Figures(Collector):
+    """What an operator watches beside requests."""
+
+    def __init__(self, store: Store, live: Live) -> None:
+        self._store, self._live = store, live
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each figure."""
+        lost = "Shown lists that could not be kept."
+        yield CounterMetricFamily("tacit_serving_lists_lost", lost, self._store.lost)
+        stale = "1 while the newest release or data cannot be taken up, else 0."
+        fault = float(bool(self._live.fault))
+        yield GaugeMetricFamily("tacit_serving_stale", stale, fault)
+
+
+def open_service(folder: Path, release: Path | None) -> Service:
+    """Return the service of the site in ``folder``."""
+    return Service(folder, release)

@@ -1,0 +1,184 @@
+"""How fast a site serves, and whether what it serves is what an exact scan would.
+
+The server is the real command in a process of its own, the load comes from this one
+over loopback. Every user of a site is asked for in turn, and no request is repeated
+before all were, so that no cache flatters.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Any
+
+import numpy as np
+
+from shared.errors import TacitError
+from simulations.bench.exact import best_for_query, best_for_user
+from simulations.bench.load import Load, at_random, closed, in_turn, request
+from simulations.bench.served import SERVER_THREADS, Served
+from simulations.bench.synthetic import Synthetic
+from simulations.phrases import COLOURS, CREATORS, MOODS, PLACES, THEMES
+
+PATH = "/v1/recommendations"
+K = 10
+AT_ONCE = 8  # connections that saturate one worker
+WARM = 300  # requests before any is timed
+CHECKED = 200  # answers that are compared with the exact scan
+ALPHAS = (None, 0.0, 0.3, 0.5, 0.7, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is asked of a site of one size.
+
+    Attributes:
+        items: In its catalogue.
+        users: With a history each.
+        by: ``user`` or ``query``.
+    """
+
+    items: int
+    users: int
+    by: str
+
+
+CASES = {
+    "user_10k": Case(10_000, 10_000, "user"),
+    "query_10k": Case(10_000, 10_000, "query"),
+    "user_100k": Case(100_000, 10_000, "user"),
+}
+
+
+def measure(
+    case: Case, site: Synthetic, server: Served, *, seconds: float, seed: int
+) -> dict[str, Any]:
+    """Return the figures of one case.
+
+    One request at a time gives ``p50_ms`` and ``p99_ms``; ``AT_ONCE`` connections that
+    never pause give ``rps``; requests at random times, at half that rate, show what
+    waiting for one another adds.
+
+    Args:
+        case: What is asked.
+        site: Of whom.
+        server: That serves the site.
+        seconds: Of each of the three loads.
+        seed: Of everything random.
+    """
+    rng, port = np.random.default_rng(seed), server.port
+    bodies = user_bodies(site, rng) if case.by == "user" else query_bodies(rng)
+    made = [request("POST", PATH, body, server.headers) for body in bodies]
+    asked = cycle(made)
+    asyncio.run(in_turn(port, list(islice(asked, WARM)), connections=AT_ONCE))
+    used = [server.cpu_s()]
+    alone = asyncio.run(closed(port, asked, connections=1, seconds=seconds))
+    used.append(server.cpu_s())
+    most = asyncio.run(closed(port, asked, connections=AT_ONCE, seconds=seconds))
+    used.append(server.cpu_s())
+    half = most.rate / 2
+    spread = asyncio.run(at_random(port, asked, rate=half, seconds=seconds, rng=rng))
+    return {
+        "p50_ms": round(alone.percentile_ms(50), 3),
+        "p99_ms": round(alone.percentile_ms(99), 3),
+        "rps": round(most.rate, 1),
+        "recall@10": round(recall(case, site, server, bodies), 4),
+        "items": case.items,
+        "distinct_requests": len(bodies),
+        "one_at_a_time": {
+            "connections": 1,
+            "server_cpu_ms": _each_ms(used[1] - used[0], alone),
+            **_figures(alone),
+        },
+        "saturated": {
+            "connections": AT_ONCE,
+            "server_cpu_ms": _each_ms(used[2] - used[1], most),
+            **_figures(most),
+        },
+        "half_load_at_random": {"offered_rps": round(half, 1), **_figures(spread)},
+        "server": {
+            "workers": 1,
+            "threads": SERVER_THREADS,
+            "start_s": round(server.start_s, 1),
+            "memory_mib": server.memory_mib(),
+        },
+    }
+
+
+def _each_ms(seconds: float, load: Load) -> float:
+    """Return milliseconds for each request."""
+    return round(seconds * 1000 / len(load.answers), 3)
+
+
+def _figures(load: Load) -> dict[str, Any]:
+    return {
+        "requests": len(load.answers),
+        "failed": load.failed,
+        "rps": round(load.rate, 1),
+        "p50_ms": round(load.percentile_ms(50), 3),
+        "p99_ms": round(load.percentile_ms(99), 3),
+    }
+
+
+def user_bodies(site: Synthetic, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Return a request for each user, in random order."""
+    users = [history.user for history in site.data.histories]
+    return [{"user": users[n], "k": K} for n in rng.permutation(len(users))]
+
+
+def query_bodies(rng: np.random.Generator, count: int = 6000) -> list[dict[str, Any]]:
+    """Return requests in plain language, no two alike, of 5 to 25 words."""
+    made: dict[str, None] = {}
+    while len(made) < count:
+        made[_query(rng)] = None
+    return [{"query": query, "k": K} for query in made]
+
+
+def _query(rng: np.random.Generator) -> str:
+    theme, other = (THEMES[n] for n in rng.choice(len(THEMES), 2, replace=False))
+    story, scene = rng.choice(theme.stories), rng.choice(other.stories)
+    mood, place, maker = rng.choice(MOODS), rng.choice(PLACES), rng.choice(CREATORS)
+    colour, year = rng.choice(COLOURS), rng.integers(1955, 2020)
+    patterns = (
+        f"something {mood} set in {place} about {story}",
+        f"{story}, told in {colour}, with {scene}",
+        f"a {mood} one from before {year}, nothing with {other.name}",
+        f"{theme.name} by {maker} or alike, {scene}",
+        f"I would like {scene}, but {mood}, after {year} and not too far from {place}",
+    )
+    return str(patterns[rng.integers(len(patterns))])
+
+
+def recall(
+    case: Case, site: Synthetic, server: Served, bodies: Sequence[dict[str, Any]]
+) -> float:
+    """Return the share of the exact ten best that the server's ten hold, on average.
+
+    Of users, half a dozen alphas are asked for in turn. Of queries, exact is for what
+    the server says that it understood; those that lean somewhere are left out.
+
+    Raises:
+        TacitError: If an answer failed.
+    """
+    bodies = bodies[:CHECKED]
+    if case.by == "user":
+        bodies = [b | {"alpha": ALPHAS[n % len(ALPHAS)]} for n, b in enumerate(bodies)]
+    asked = [request("POST", PATH, body, server.headers) for body in bodies]
+    load = asyncio.run(in_turn(server.port, asked, connections=1))
+    if load.failed:
+        raise TacitError(f"answers to compare failed: {load.failed}")
+    histories = {history.user: history for history in site.data.histories}
+    shares = []
+    for body, answer in zip(bodies, load.answers, strict=True):
+        said = json.loads(answer.body)
+        best = (
+            best_for_user(site, histories[body["user"]], body["alpha"], K)
+            if case.by == "user"
+            else best_for_query(site, body["query"], said["understood"], K)
+        )
+        if best is not None and len(best):
+            given = {item["item"] for item in said["items"]}
+            wanted = {site.data.catalogue.ids[place] for place in best}
+            shares.append(len(given & wanted) / len(wanted))
+    return float(np.mean(shares))
