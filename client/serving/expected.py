@@ -5,17 +5,18 @@ public texts, so it costs no budget. It replaces no release: an item that has on
 it.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from client.serving.model import Blocks, Mask
 from shared.protocol import Array
 
 RIDGE = 0.1  # added to the squares of unit vectors; chosen on validation events
 BLOCK = 4096  # items read at a time
 
+Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
 
@@ -42,25 +43,37 @@ class Expectation:
         return np.clip(made, self.low, self.high).astype(np.float32)
 
 
-def expectation(vectors: Blocks, prior: Array, known: Mask) -> Expectation:
+def expectation(parts: Sequence[Array], prior: Array, known: Mask) -> Expectation:
     """Return what texts let expect of popularity.
 
     Args:
-        vectors: Of all n items.
+        parts: Vectors of all n items in blocks of rows.
         prior: The log prior times its weight, [n].
         known: Which items were trained on, [n]; without any, 0 is expected.
     """
-    places, width = np.flatnonzero(known), vectors.parts[0].shape[1]
-    if not len(places):
+    width = parts[0].shape[1]
+    if not known.any():
         return Expectation(0.0, np.zeros(width), np.zeros(width), 0.0, 0.0)
-    parts = np.array_split(places, 1 + len(places) // BLOCK)
-    middle = sum(vectors.rows(part).sum(axis=0, dtype=np.float64) for part in parts)
-    middle /= len(places)
-    usual = float(prior[places].mean(dtype=np.float64))
+    middle, usual = np.zeros(width), float(prior[known].mean(dtype=np.float64))
+    for rows, _ in _blocks(parts, prior, known):
+        middle += rows.sum(axis=0) / np.count_nonzero(known)
     squares, pull = RIDGE * np.eye(width), np.zeros(width)
-    for part in parts:
-        rows = vectors.rows(part) - middle
-        squares += rows.T @ rows
-        pull += rows.T @ (prior[part] - usual)
-    bounds = float(prior[places].min()), float(prior[places].max())
+    for rows, wanted in _blocks(parts, prior, known):
+        squares += (rows - middle).T @ (rows - middle)
+        pull += (rows - middle).T @ (wanted - usual)
+    bounds = float(prior[known].min()), float(prior[known].max())
     return Expectation(usual, middle, np.linalg.solve(squares, pull), *bounds)
+
+
+def _blocks(
+    parts: Sequence[Array], prior: Array, known: Mask
+) -> Iterator[tuple[Floats, Array]]:
+    """Yield vectors and prior of known items, some at a time."""
+    begin = 0
+    for part in parts:
+        for first in range(0, len(part), BLOCK):
+            end = min(first + BLOCK, len(part))
+            of = known[begin + first : begin + end]
+            wanted = prior[begin + first : begin + end]
+            yield part[first:end][of].astype(np.float64), wanted[of]
+        begin += len(part)

@@ -48,8 +48,6 @@ class ServingSettings:
         adapt: Whether lists are interleaved to learn which alpha and share serve best.
         provider: Attribute that names who offers an item; for fairness figures.
         groups: User attributes by which figures are told apart.
-        tune_every_h: Hours between charged releases that adapt the site; 0 for never
-            (``tacit site tune`` does it by hand).
         requests_per_minute: Of each key; more are told to wait.
         most_waiting: Requests that may wait; more are turned away.
         timeout_s: Longest time for a request.
@@ -61,7 +59,6 @@ class ServingSettings:
     adapt: bool = True
     provider: str = ""
     groups: tuple[str, ...] = ()
-    tune_every_h: float = 0.0
     requests_per_minute: int = 60_000
     most_waiting: int = 64
     timeout_s: float = 5.0
@@ -72,7 +69,6 @@ class ServingSettings:
         """Return one sentence for each value out of range."""
         ranges = [
             ("explore", self.explore, 0.0, 0.5),
-            ("tune-every-h", self.tune_every_h, 0.0, 8760.0),
             ("requests-per-minute", self.requests_per_minute, 1, 10_000_000),
             ("most-waiting", self.most_waiting, 1, 10_000),
             ("timeout-s", self.timeout_s, 0.1, 60.0),
