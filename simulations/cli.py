@@ -16,6 +16,7 @@ ROLES = {  # name: (where, one line of help)
     "simulate": ("simulations.simulate:app", "Run a whole federation on this machine."),
     "site": ("client.cli:app", "Connect and look after one site."),
     "server": ("server.cli:app", "Run a federation of sites."),
+    "bench": ("simulations.bench.cli:app", "Measure how fast it is on this machine."),
     "audit": ("simulations.audit.cli:app", "Check ledgers and the training code."),
     "datasets": (
         "simulations.datasets.cli:app",

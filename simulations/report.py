@@ -16,7 +16,7 @@ from shared.accounting import epsilon
 from shared.entries import UNIT
 from shared.ledger import Ledger
 from shared.metrics import hit, ndcg
-from simulations import arms, evaluate
+from simulations import arms, cold, evaluate
 from simulations.arms import Trained
 from simulations.evaluate import Outcome
 from simulations.stage import Stage, main_arm
@@ -186,6 +186,8 @@ def show(made: Mapping[str, Any], console: Console) -> None:
             f"  {name}: NDCG@10 {gain['mean']:+.4f} {spread}", highlight=False
         )
     console.print(_sites_table(made))
+    if "cold" in made:
+        console.print(cold.table(made["cold"]))
     privacy = made["privacy"]
     worst = privacy["epsilon_max"]
     console.print(

@@ -11,7 +11,7 @@ from shared.encoder import base_digest
 from shared.errors import ConfigError
 from shared.limits import PURPOSES
 from shared.start import write_start
-from simulations import arms, evaluate, report
+from simulations import arms, cold, evaluate, report
 from simulations.arms import Trained
 from simulations.evaluate import Outcome, Score
 from simulations.scenario import Scenario
@@ -20,9 +20,17 @@ from simulations.world import World, make_world, write_data
 
 
 def simulate(
-    scenario: Scenario, out: Path, *, resume: bool, tell: Tell
+    scenario: Scenario, out: Path, *, resume: bool, tell: Tell, newcomers: bool = False
 ) -> dict[str, object]:
     """Run the scenario in ``out`` and return its report, which is also written there.
+
+    Args:
+        scenario: What to run.
+        out: The run's folder.
+        resume: Whether to go on with what is there.
+        tell: Told of every round.
+        newcomers: Whether to train again for newcomers, and measure how they are
+            served.
 
     Raises:
         ConfigError: If ``out`` holds another run, or this one without ``resume``.
@@ -41,6 +49,8 @@ def simulate(
         "evaluate_s": round(time.monotonic() - fitted, 3),
     }
     made = report.build(stage, trained, outcomes, timing)
+    if newcomers:
+        made["cold"] = cold.section(cold.cold_start(stage))
     report.write(out, made)
     report.save_adapter(stage, trained)
     return made

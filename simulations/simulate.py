@@ -52,6 +52,13 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out.")
     ] = False,
+    newcomers: Annotated[
+        bool,
+        typer.Option(
+            "--cold",
+            help="Measure newcomers and new items too: trains five times more.",
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON.")
@@ -88,7 +95,9 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
     folder = out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     logging.getLogger("flwr").setLevel(logging.ERROR)
     with _progress(asked) as tell:
-        made = run_simulation(asked, folder, resume=resume, tell=tell)
+        made = run_simulation(
+            asked, folder, resume=resume, tell=tell, newcomers=newcomers
+        )
     if as_json:
         typer.echo(json.dumps(made, indent=2))
         return

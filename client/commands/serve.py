@@ -41,7 +41,7 @@ def serve(  # noqa: PLR0913  # one parameter for each option of the command
     long as this command.
     """
     os.environ.update(ONE_THREAD)  # before numpy and torch are loaded: much faster so
-    from client.serving.process import Premises, serve_forever  # noqa: PLC0415
+    from client.serving.premises import Premises  # noqa: PLC0415
 
     premises = Premises(
         folder=str(folder.resolve()),
@@ -52,6 +52,9 @@ def serve(  # noqa: PLR0913  # one parameter for each option of the command
         cert=str(cert or ""),
         key=str(key or ""),
     )
+    premises.check()  # before all the rest is loaded, which takes seconds
+    from client.serving.process import serve_forever  # noqa: PLC0415
+
     serve_forever(premises, workers, typer.echo)
 
 

@@ -7,6 +7,7 @@ there, and read anew by the next round.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from client.serving.refused import Refused
 from shared.catalogue import Catalogue
 from shared.errors import DataError
 
@@ -30,7 +31,7 @@ def require_fit(items: Sequence[NewItem], catalogue: Catalogue) -> None:
     """Refuse items that cannot be added to the catalogue of a site's own data.
 
     Raises:
-        DataError: With every class of fault at once, by count and place in ``items``.
+        Refused: With every class of fault at once, by count and place in ``items``.
     """
     known = catalogue.attributes.keys()
     classes = {
@@ -48,7 +49,7 @@ def require_fit(items: Sequence[NewItem], catalogue: Catalogue) -> None:
         if any(found)
     ]
     if faults:
-        raise DataError("\n  ".join(["no item was added:", *faults]))
+        raise Refused("\n  ".join(["no item was added:", *faults]))
 
 
 def beside(items: Iterable[NewItem], catalogue: Catalogue) -> Catalogue:

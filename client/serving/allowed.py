@@ -11,8 +11,9 @@ import numpy as np
 
 from client.serving.ask import Wanted
 from client.serving.model import Ints, Mask, Served
+from client.serving.refused import Refused
 from client.serving.taste import NOBODY, Past
-from shared.errors import ConfigError, DataError
+from shared.errors import DataError
 
 
 def allowed(
@@ -36,7 +37,7 @@ def allowed(
         include_seen: Whether items that the user met may come again.
 
     Raises:
-        ConfigError: If the catalogue lacks an attribute that is filtered by.
+        Refused: If the catalogue lacks an attribute that is filtered by.
     """
     wanted = filters or {}
     check_filters(model, wanted)
@@ -61,7 +62,7 @@ def check_filters(model: Served, filters: Mapping[str, Wanted]) -> None:
     strange = sum(name not in known for name in filters)
     if strange:
         names = ", ".join(sorted(known)) or "none"
-        raise ConfigError(
+        raise Refused(
             f"filters name {strange} attributes that the catalogue does not have; "
             f"it has: {names}"
         )

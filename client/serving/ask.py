@@ -7,7 +7,7 @@ from typing import Literal
 from client.serving.understood import Understood
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Wanted:
     """What an attribute of an item must be; every part that is given must hold.
 
@@ -21,6 +21,9 @@ class Wanted:
     none_of: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
+
+    def __repr__(self) -> str:
+        return "Wanted(not shown)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -82,7 +85,7 @@ class Parts:
     rules: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Cause:
     """Something that a score rests on.
 
@@ -99,16 +102,22 @@ class Cause:
     text: str
     amount: float
 
+    def __repr__(self) -> str:
+        return "Cause(not shown)"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Reason:
     """Why an item was recommended, as one sentence and as data."""
 
     sentence: str
     causes: tuple[Cause, ...]
 
+    def __repr__(self) -> str:
+        return "Reason(not shown)"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Recommended:
     """One item of an answer.
 
@@ -130,8 +139,11 @@ class Recommended:
     explored: bool
     reason: Reason | None
 
+    def __repr__(self) -> str:
+        return "Recommended(not shown)"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Answer:
     """What was asked for.
 
@@ -155,3 +167,6 @@ class Answer:
     understood: Understood | None
     conversation: str
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return "Answer(not shown)"

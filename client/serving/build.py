@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from client.data import SiteData, load
 from client.head import FactorHead
 from client.model import HybridModel
 from client.releases import current
+from client.serving.expected import expectation
 from client.serving.model import Blocks, Mask, Served
 from client.site import PLAN, Site
 from client.workbench import device_of, grown, popularity_prior, trained_items
@@ -80,13 +81,27 @@ class Built:
     centre: Array
     data: SiteData
     kept: Path
+    _added: dict[str, Array] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Built({self.served.release!r})"
 
     def vectors(self, texts: Sequence[str]) -> Array:
-        """Return centred unit vectors [n, width] of texts that are new."""
-        return centred(self.encoder.encode(texts), self.centre)
+        """Return centred unit vectors [n, width] of texts that are new.
+
+        A text is encoded once, however often it comes.
+        """
+        new = [text for text in dict.fromkeys(texts) if text not in self._added]
+        made = centred(self.encoder.encode(new), self.centre)
+        self._added.update(zip(new, made, strict=True))
+        return np.stack([self._added[text] for text in texts])
+
+    def towards(self, words: str) -> Array:
+        """Return the centred unit vector [width] of a few words; they are not kept."""
+        [reading] = self.encoder.read([words])
+        whole = centred(self.encoder.meaning(reading)[None], self.centre)
+        vector: Array = whole[0]
+        return vector
 
 
 def chosen(site: Site, release: Path | None = None) -> Chosen:
@@ -135,7 +150,8 @@ def build(site: Site, choice: Chosen) -> Built:
     """
     data = load(site.data, site.folder)
     device = device_of(site.settings.device)
-    encoder = TextEncoder(load_base(site.settings.base), choice.spec, device=device)
+    base = load_base(site.settings.base)
+    encoder = TextEncoder(base, choice.spec, device=device, precision="auto")
     if choice.adapter:
         encoder.set_adapter(choice.adapter)
     kept = _kept_vectors(site, encoder, data.catalogue, choice)
@@ -148,7 +164,7 @@ def build(site: Site, choice: Chosen) -> Built:
         catalogue=data.catalogue,
         vectors=Blocks((vectors,)),
         factors=Blocks((own.factors,)),
-        prior=own.prior,
+        prior=_expected(vectors, own.prior, own.fresh),
         fresh=own.fresh,
         recipe=own.recipe,
         width=encoder.width,
@@ -233,6 +249,16 @@ def _tidy(folder: Path) -> None:
         path.with_suffix(".faiss").unlink(missing_ok=True)
 
 
+def _expected(vectors: Array, prior: Array, fresh: Mask) -> Array:
+    """Return the prior, with what their texts let expect for items that are fresh."""
+    if not fresh.any() or fresh.all():
+        return prior
+    known = expectation((vectors,), prior, ~fresh)
+    whole = prior.copy()
+    whole[fresh] = known.of(vectors[fresh])
+    return whole
+
+
 @dataclass(frozen=True, slots=True)
 class _Local:
     """What a site itself adds to a release: factors [n, f + 1], prior [n], and more."""
@@ -286,7 +312,9 @@ def _text_alone(catalogue: Catalogue, note: str) -> _Local:
 
 def _digest(catalogue: Catalogue, *arrays: Array) -> str:
     """Return the SHA-256 of all that decides a score."""
-    whole = hashlib.sha256(json.dumps([catalogue.ids, catalogue.texts]).encode())
+    attributes = sorted(catalogue.attributes.items())
+    said = json.dumps([catalogue.ids, catalogue.texts, attributes])
+    whole = hashlib.sha256(said.encode())
     for array in arrays:
         whole.update(np.ascontiguousarray(array).tobytes())
     return whole.hexdigest()

@@ -14,15 +14,11 @@ from client.serving.ask import Answer, Ask, Recommended
 from client.serving.events import Event
 from client.serving.interests import Interest
 from client.serving.records import State
-from shared.errors import DataError, TacitError
+from shared.errors import DataError
 
 
 class NotHere(DataError):
     """No such item or user; which one was asked for is not said. HTTP 404."""
-
-
-class Busy(TacitError):
-    """Too much is under way; the same request may succeed in a moment. HTTP 503."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,12 +13,12 @@ class Event:
     """One thing that one user did.
 
     Attributes:
-        id: Of the event, chosen by its sender; the same one counts once.
+        id: Of the event, chosen by its sender; the same one of a user counts once.
         user: The site's own identifier.
         kind: What it was.
         item: The item's identifier; empty for a search.
         rating: From 1 to 5, of ``rate`` and perhaps ``review``; else None.
-        text: Of a search or a review; else empty.
+        text: Of a search or a review as it comes in; it is never kept.
         time: Epoch seconds.
         shown: Id of the list of recommendations that it answers; empty for none.
         sentiment: Of a review's text, from -1 to 1; 0 for none.
@@ -48,6 +48,7 @@ STRENGTHS: dict[Kind, float] = {
     "search": 0.0,
 }
 LIKED = 4.0  # a rating from here on is a like
+DISLIKED = -0.3  # the sentiment of a review without a rating that is against its item
 
 
 def strength(event: Event) -> float:
@@ -64,7 +65,7 @@ def strength(event: Event) -> float:
 
 
 def is_against(event: Event) -> bool:
-    """Return whether an event speaks against its item."""
+    """Return whether an event speaks against its item; one faint word does not."""
     if event.rating is not None:
         return event.rating <= LIKED - 2
-    return event.kind in {"skip", "hide"} or event.sentiment < 0
+    return event.kind in {"skip", "hide"} or event.sentiment <= DISLIKED

@@ -62,7 +62,8 @@ def expectation(parts: Sequence[Array], prior: Array, known: Mask) -> Expectatio
         squares += (rows - middle).T @ (rows - middle)
         pull += (rows - middle).T @ (wanted - usual)
     bounds = float(prior[known].min()), float(prior[known].max())
-    return Expectation(usual, middle, np.linalg.solve(squares, pull), *bounds)
+    weights = np.linalg.solve(squares, pull).astype(np.float64)
+    return Expectation(usual, middle, weights, *bounds)
 
 
 def _blocks(

@@ -20,13 +20,13 @@ from client.serving.taste import Past
 from client.serving.topics import Topics
 from shared.protocol import Array
 
-HALF_LIFE_S = 60 * 86_400
+HALF_LIFE = 20  # of an event: so many later ones of the user that say something
 AT_FIRST = 2.0  # events like the catalogue that every user is taken to begin with
 FEWEST_ITEMS = 2  # a value that fewer items have is no interest
 LEAST, MOST = 0.02, 30  # lowest weight that is told, and how many interests
 AGAINST = {"hide": -1.0, "skip": -0.25}
 LOW_RATING = -0.5
-PINNED = 0.15  # of the recipe's temperature, added to an item's score
+PINNED = 0.05  # of the recipe's temperature: about what parts places 1 and 10
 MUTED = -3.0  # of it: more than text, CF and prior together are apart
 NEVER = np.iinfo(np.int64).min
 _NO_HISTORY = UserHistory(
@@ -55,7 +55,7 @@ class Interest:
         name: For a person.
         kind: ``topic`` or ``attribute``.
         weight: From 0; 1 for a user who only ever meets this, which hardly any item is.
-        before: What the weight was a half-life earlier; the difference is its drift.
+        before: What the weight was ``HALF_LIFE`` events ago, which tells its drift.
         state: What the user said of it.
     """
 
@@ -90,20 +90,19 @@ def interests_of(
 
     A weight is ``e / (e + AT_FIRST)`` of the excess ``(share - p) / (1 - p)``: e is how
     much the events say, each halved for every half-life of its age, share the part of
-    it that falls on the interest, and p the catalogue's part of items. Ages are counted
-    to the user's own newest event: whoever comes back after a year finds their
-    interests as they left them.
+    it that falls on the interest, and p the catalogue's part of items. Age is the
+    number of later events: whoever comes back after a year finds their interests as
+    they left them, and the data may count time in any way.
 
     Args:
-        events: Of the user, in any order; an item that the model lacks is passed over.
+        events: Of the user, newest first; an item that the model lacks is passed over.
         edits: Interest key -> what the user said of it.
         model: With the items.
         topics: Of these items.
     """
     met = _met(events, edits, model, topics)
-    now = max((time for _, _, time in met), default=0)
-    weights = _weights(met, now, model, topics)
-    before = _weights(met, now - HALF_LIFE_S, model, topics)
+    weights = _weights(met, model, topics)
+    before = _weights(met[HALF_LIFE:], model, topics)
     edited = [key for key, edit in edits.items() if edit.state != "none"]
     told = sorted((key for key, w in weights.items() if w >= LEAST), key=_by(weights))
     keys = dict.fromkeys([*told[:MOST], *edited])
@@ -216,36 +215,41 @@ def _forgotten(edits: Mapping[str, Edit], model: Served, topics: Topics) -> Ints
 
 
 def _counts(event: Event, until: Ints, model: Served) -> bool:
-    """Return whether an event is on an item, and later than its forgetting."""
+    """Return whether an event is on an item, and later than its forgetting.
+
+    An event of the data, which has no id, came before anything that is live: the data
+    may count time in any way.
+    """
     place = place_of(event.item, model.catalogue)
-    return place is not None and event.time > until[place]
+    if place is None:
+        return False
+    return bool(event.time > until[place] if event.id else until[place] == NEVER)
 
 
 def _met(
     events: Iterable[Event], edits: Mapping[str, Edit], model: Served, topics: Topics
-) -> list[tuple[int, float, int]]:
-    """Return place, amount and time of each event that says something."""
+) -> list[tuple[int, float]]:
+    """Return place and amount of each event that says something, in its order."""
     until = _forgotten(edits, model, topics)
     met = []
     for event in events:
         amount = says(event)
         if amount and _counts(event, until, model):
             place = model.catalogue.position(event.item)
-            met.append((place, amount, event.time))
+            met.append((place, amount))
     return met
 
 
 def _weights(
-    met: Sequence[tuple[int, float, int]], now: int, model: Served, topics: Topics
+    met: Sequence[tuple[int, float]], model: Served, topics: Topics
 ) -> dict[str, float]:
-    """Return the weight of every interest that the events up to ``now`` speak for."""
+    """Return the weight of every interest that the events speak for, newest first."""
     whole, parts = 0.0, dict[str, float]()
-    for place, amount, time in met:
-        if time <= now:
-            left = amount * 0.5 ** ((now - time) / HALF_LIFE_S)
-            whole += max(0.0, left)
-            for key in _keys(place, model, topics):
-                parts[key] = parts.get(key, 0.0) + left
+    for age, (place, amount) in enumerate(met):
+        left = amount * 0.5 ** (age / HALF_LIFE)
+        whole += max(0.0, left)
+        for key in _keys(place, model, topics):
+            parts[key] = parts.get(key, 0.0) + left
     weights = {}
     for key, part in parts.items():
         places = members(key, model, topics)

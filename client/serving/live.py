@@ -3,23 +3,25 @@
 What cannot be verified or read is told as a fault, and the last good state serves on.
 """
 
+import gc
 import logging
 import threading
 import time
 from pathlib import Path
 
 from client.forgotten import KEY, LIST
+from client.serving.added_items import NewItem
 from client.serving.feedback.tallies import FILE as TALLIES
 from client.serving.loaded import Loaded, load
 from client.serving.settings import FILE as SETTINGS
 from client.serving.store import Store
 from client.site import open_site
 from client.sources import snapshot
-from shared.errors import TacitError
 from shared.logs import told
 
 LOOK_S = 1.0  # between two looks at what the site's files say
 AGAIN_S = 15.0  # before a failed renewal is tried once more
+RESTS = 3.0  # times as long as it lasted, after one that did not fail
 
 log = logging.getLogger("tacit.site")
 Stamp = tuple[tuple[str, int, int], ...]
@@ -30,7 +32,8 @@ class Live:
 
     Attributes:
         now: To be read once by each request.
-        fault: Why the newest state could not be taken up; empty if it was.
+        fault: Class of the error for which the newest state could not be taken up; the
+            log says more. Empty if it was.
     """
 
     def __init__(self, folder: Path, release: Path | None, store: Store) -> None:
@@ -40,46 +43,63 @@ class Live:
             TacitError: If there is nothing that could be served.
         """
         self._folder, self._release, self._store = folder, release, store
-        self._stamp, self._tried = _stamp_of(folder), time.monotonic()
-        self._renewing = threading.Lock()
-        self._items, self._cursor = store.items_since(0)
-        self.fault = ""
-        self.now: Loaded = load(folder, release, store).with_items(self._items)
+        self._stamp, self._rest_until = _stamp_of(folder), 0.0
+        self._changing = threading.Lock()
+        self._items: dict[str, NewItem] = {}
+        self._cursor, self.fault = 0, ""
+        self.now: Loaded = load(folder, release, store)
+        self.add_items()
+        _settle()
 
     def add_items(self) -> None:
         """Take up the items that were put since; short, so that they count at once."""
-        with self._renewing:
+        with self._changing:
             items, self._cursor = self._store.items_since(self._cursor)
             if items:
-                self._items += items
-                self.now = self.now.with_items(self._items)
+                self._items |= {item.id: item for item in items}
+                self.now = self.now.with_items([*self._items.values()])
 
     def renew(self) -> bool:
-        """Load anew if anything that is served has changed; return whether it was."""
+        """Load anew if anything that is served has changed; return whether it was.
+
+        Between two renewals it rests some while, so that requests come first.
+        """
         self.add_items()
-        waited = time.monotonic() - self._tried >= AGAIN_S
+        if time.monotonic() < self._rest_until:
+            return False
+        begun = time.monotonic()
         try:
             stamp = _stamp_of(self._folder)
-            if stamp == self._stamp and not (self.fault and waited):
+            if stamp == self._stamp and not self.fault:
                 return False
-            self._stamp, self._tried = stamp, time.monotonic()
+            self._stamp = stamp
             fresh = load(self._folder, self._release, self._store)
-        except (TacitError, OSError) as error:
-            self.fault = f"{type(error).__name__}: {error}"
-            log.warning("the last good state serves on: %s", told(error))
+            fresh.with_items([*self._items.values()])  # what is encoded now stays so
+            with self._changing:
+                self.now = fresh.with_items([*self._items.values()])
+        except Exception as error:  # noqa: BLE001  # serving goes on, whatever came
+            self._rest_until = time.monotonic() + AGAIN_S
+            if self.fault != type(error).__name__:
+                log.warning("the last good state serves on: %s", told(error))
+            self.fault = type(error).__name__
             return False
-        with self._renewing:
-            self.now, self.fault = fresh.with_items(self._items), ""
+        self._rest_until = time.monotonic() + RESTS * (time.monotonic() - begun)
+        self.fault = ""
+        _settle()
         log.info("serves %s", fresh.served.release)
         return True
 
     def watch(self, stop: threading.Event) -> None:
         """Renew whenever there is reason to, until ``stop``; in a thread of its own."""
         while not stop.wait(LOOK_S):
-            try:
-                self.renew()
-            except Exception as error:  # noqa: BLE001  # serving goes on, whatever came
-                log.warning("looking for news failed: %s", told(error))
+            self.renew()
+
+
+def _settle() -> None:
+    """Keep what was loaded out of garbage collection, which would stall requests."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _stamp_of(folder: Path) -> Stamp:

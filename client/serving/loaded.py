@@ -14,12 +14,14 @@ from client.serving.language.understand import Language
 from client.serving.model import Served
 from client.serving.pool import Index
 from client.serving.rules import check_rules
+from client.serving.settings import FILE as SETTINGS
 from client.serving.settings import ServingSettings, read_settings
 from client.serving.store import Store
 from client.serving.topics import Topics, topics_of
 from client.serving.users import Users
 from client.site import Site, open_site
 from client.sources.refresh import first_read
+from shared.errors import ConfigError
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -56,20 +58,28 @@ class Loaded:
         added = beside(items, base.catalogue)
         if not len(added):
             return self
+        topics = replace(self.topics, of_item=self.topics.of_item[: len(base)])
         served = base.with_items(added, self.built.vectors(added.texts))
         self.users.prepare(served)
+        _warm(served)
         return replace(
             self,
             served=served,
-            topics=self.topics.over(served),
+            topics=topics.over(served),
             language=self.language.with_catalogue(served.catalogue),
         )
 
     @cached_property
     def adaptation(self) -> Adaptation | None:
-        """How lists are made from what was released; None where the policy forbids."""
-        allowed = PURPOSE in self.site.policy.releases and self.settings.adapt
-        return Adaptation(self.tallies) if allowed else None
+        """How lists are made from what was released; None where the policy forbids.
+
+        Exploring is compared only where there is anything to explore.
+        """
+        if PURPOSE not in self.site.policy.releases or not self.settings.adapt:
+            return None
+        explores = self.settings.explore > 0 and bool(self.served.fresh.any())
+        axes = ("alpha", "explore") if explores else ("alpha",)
+        return Adaptation(self.tallies, axes)
 
     @property
     def group_tallies(self) -> Tallies | None:
@@ -93,7 +103,8 @@ def load(folder: Path, release: Path | None, store: Store) -> Loaded:
     site, settings = open_site(folder), read_settings(folder)
     first_read(site.data, folder)
     built = build(site, chosen(site, release))
-    check_rules(built.served, settings.rules)
+    _check(built.served, settings)
+    _warm(built.served)
     catalogue = built.served.catalogue  # public, and so is what the head learns of it
     topics = topics_of(built.served, folder / FOLDER / "topics.json")
     return Loaded(
@@ -105,9 +116,25 @@ def load(folder: Path, release: Path | None, store: Store) -> Loaded:
         topics=topics,
         users=Users(site, built.data, store),
         language=Language(catalogue, built.encoder, site.cache / "language"),
-        tallies=read_tallies(folder),
+        tallies=read_tallies(folder) if PURPOSE in site.policy.releases else None,
         spent=learned(site),
     )
+
+
+def _check(served: Served, settings: ServingSettings) -> None:
+    """Refuse settings that name attributes which the catalogue does not have."""
+    check_rules(served, settings.rules)
+    known = served.catalogue.attributes
+    if settings.provider and settings.provider not in known:
+        raise ConfigError(
+            f"{SETTINGS}: provider={settings.provider!r} is no attribute of the "
+            f"catalogue; it has: {', '.join(sorted(known)) or 'none'}"
+        )
+
+
+def _warm(served: Served) -> None:
+    """Do what the first request would have to wait for."""
+    _ = served.attributes, served.numbers
 
 
 def _index(built: Built) -> Index | None:

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from client.serving.expected import Expectation, expectation
 from client.serving.numbers import Spans, spans_of
 from shared.catalogue import Catalogue
 from shared.protocol import Array, Recipe
@@ -103,6 +104,11 @@ class Served:
         """Attribute name -> its values that read as numbers, such as years."""
         return {name: spans_of(places) for name, places in self.attributes.items()}
 
+    @cached_property
+    def expected(self) -> Expectation:
+        """What the texts of items let expect of the prior of others."""
+        return expectation(self.vectors.parts, self.prior, ~self.fresh)
+
     def with_items(self, added: Catalogue, vectors: Array) -> "Served":
         """Return the same release with items that training never saw after the others.
 
@@ -120,12 +126,14 @@ class Served:
         return replace(
             self,
             digest=hashlib.sha256(
-                json.dumps([self.digest, added.ids, added.texts]).encode()
+                json.dumps(
+                    [self.digest, added.ids, added.texts, dict(added.attributes)]
+                ).encode()
             ).hexdigest(),
             catalogue=Catalogue(ids=ids, texts=texts, attributes=attributes),
             vectors=self.vectors.with_rows(vectors),
             factors=self.factors.with_rows(blank),
-            prior=np.append(self.prior, np.zeros(count, np.float32)),
+            prior=np.append(self.prior, self.expected.of(vectors)),
             fresh=np.append(self.fresh, np.ones(count, np.bool_)),
         )
 

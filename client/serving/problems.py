@@ -18,15 +18,17 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from client.serving.contract import Busy, NotHere
+from client.serving.contract import NotHere
+from client.serving.refused import Refused
 from client.serving.schemas import FIELDS
-from shared.errors import InputError, TacitError
+from shared.errors import TacitError
 from shared.logs import told
 
 MEDIA = "application/problem+json"
 REFERENCE = {"$ref": "#/components/schemas/Problem"}
 AGAIN = {"Retry-After": "1"}
 NO_PATH = "nothing is at this path; see /openapi.json"
+NOT_NOW = "this cannot be answered at the moment; the site's own log says why"
 NO_METHOD = "this path takes other methods; see the header Allow"
 _PLAINER = {
     "extra_forbidden": "holds a field that is not known",
@@ -122,11 +124,10 @@ async def _invalid(_request: Request, error: Exception) -> Response:
 async def _ours(_request: Request, error: Exception) -> Response:
     if isinstance(error, NotHere):
         return problem(404, str(error))
-    if isinstance(error, InputError):
+    if isinstance(error, Refused):
         return problem(400, str(error))
-    if not isinstance(error, Busy):
-        _LOG.warning("a request was not served: %s", told(error))
-    return problem(503, str(error), AGAIN)
+    _LOG.warning("a request was not served: %s", told(error))
+    return problem(503, NOT_NOW, AGAIN)
 
 
 def _methods(request: Request) -> list[str]:

@@ -1,90 +1,34 @@
-"""The processes that serve a site: addresses, TLS, the page's key, workers.
-
-It refuses to listen beyond this machine without TLS: what passes there is behaviour.
-"""
+"""The processes that serve a site: one, or several workers, and the page's key."""
 
 import asyncio
 import hashlib
-import ipaddress
 import json
 import os
 import secrets
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-import uvicorn
-from fastapi import FastAPI
+from uvicorn import Config, Server
+from uvicorn.supervisors import Multiprocess
 
 from client.serving.app import make_app, uvicorn_settings
+from client.serving.figures import SHARED
 from client.serving.keys import Keys
+from client.serving.premises import Premises
 from client.serving.service import Service, open_service
 from client.serving.settings import read_settings
+from client.serving.worker import work
 from client.site import open_site
-from shared.errors import ConfigError
 from shared.logs import log_as_asked
 from shared.page import NAMES
 
 ENVIRONMENT = "TACIT_SERVING"  # how a worker is told what to serve
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Premises:
-    """What is served, and where.
-
-    Attributes:
-        folder: The site's.
-        release: Folder of a release to serve in place of the one in force; empty: none.
-        host, port: Where to listen.
-        names: Under which the site is asked, beside ``host`` and this machine's own.
-        cert, key: TLS certificate and private key, both or neither.
-    """
-
-    folder: str
-    release: str
-    host: str
-    port: int
-    names: tuple[str, ...]
-    cert: str
-    key: str
-
-    def check(self) -> None:
-        """Raise if these premises cannot be used.
-
-        Raises:
-            ConfigError: Naming every fault at once.
-        """
-        files = {"--cert": self.cert, "--key": self.key}
-        faults = [
-            f"{name} {path} is no file"
-            for name, path in files.items()
-            if path and not Path(path).is_file()
-        ]
-        checks = {
-            "--cert and --key go together": bool(self.cert) == bool(self.key),
-            f"--release {self.release} is no folder": not self.release
-            or Path(self.release).is_dir(),
-            f"--host {self.host} is beyond this machine: give --cert and --key, or "
-            "listen at 127.0.0.1 behind a proxy that speaks TLS": bool(self.cert)
-            or _is_loopback(self.host),
-            f"--port {self.port} is not in 1..65535": 1 <= self.port <= 65_535,
-        }
-        faults += [fault for fault, holds in checks.items() if not holds]
-        if faults:
-            raise ConfigError("\n  ".join(["this cannot be served:", *faults]))
-
-    @property
-    def release_folder(self) -> Path | None:
-        """The release to serve in place of the one in force."""
-        return Path(self.release) if self.release else None
-
-    @property
-    def address(self) -> str:
-        """Where the page is."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http{'s' if self.cert else ''}://{host}:{self.port}"
+SILENT_S = 30  # a worker that says nothing for so long is killed
 
 
 def serve_forever(
@@ -95,49 +39,65 @@ def serve_forever(
     The page's key is random, handed to the workers as a hash, and gone with them.
 
     Raises:
-        TacitError: If premises, site, release or data cannot be used.
+        TacitError: If address, site, release or data cannot be used.
     """
-    premises.check()
     folder = Path(premises.folder)
+    site = open_site(folder)
+    Keys.of(folder)  # or each worker would find out by itself that it cannot be read
     page_key = secrets.token_urlsafe(32)
     hashed = hashlib.sha256(page_key.encode()).hexdigest()
     os.environ[ENVIRONMENT] = json.dumps({**asdict(premises), "page_key": hashed})
-    tell("Loading; the first start reads the whole catalogue.")
-    app: FastAPI | str = "client.serving.process:application"
-    if workers == 1:
-        app = application()
-    else:  # what can go wrong is told here, and the workers find the caches warm
-        open_service(folder, premises.release_folder).close()
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="tacit-")
-    tell(
-        f"Site {open_site(folder).settings.name} serves; Ctrl-C ends it.\n"
-        f"  page  {premises.address}/#key={page_key}"
-    )
-    uvicorn.run(
-        app,
-        factory=workers > 1,
-        host=premises.host,
-        port=premises.port,
-        workers=workers,
-        ssl_certfile=premises.cert or None,
-        ssl_keyfile=premises.key or None,
-        **uvicorn_settings(read_settings(folder)),
-    )
+    with premises.listen() as listening, suppress(KeyboardInterrupt):
+        tell("Loading; the first start reads the whole catalogue.")
+        if workers == 1:
+            run = partial(server().run, [listening])
+        else:  # what can go wrong is told here, and the workers find the caches warm
+            open_service(folder, premises.release_folder).close()
+            run = partial(_supervise, workers, listening)
+        tell(
+            f"Site {site.settings.name} serves; Ctrl-C ends it.\n"
+            f"  page  {premises.address}/#key={page_key}"
+        )
+        run()
 
 
-def application() -> FastAPI:
-    """Return one worker's application; uvicorn calls it in each."""
+def server() -> Server:
+    """Return what serves in this process, by what its environment says.
+
+    Raises:
+        TacitError: If there is nothing that could be served.
+    """
     log_as_asked()
     said = json.loads(os.environ[ENVIRONMENT])
     page_key = said.pop("page_key")
     premises = Premises(**said)
     folder = Path(premises.folder)
+    settings = read_settings(folder)
     service = open_service(folder, premises.release_folder)
     keys = Keys.of(folder, page_key=page_key)
     hosts = (premises.host, *premises.names, *NAMES)
-    app = make_app(service, keys, read_settings(folder), hosts=hosts)
+    app = make_app(service, keys, settings, hosts=hosts)
     app.router.lifespan_context = lambda _app: _closing(service)
-    return app
+    return Server(
+        Config(
+            app,
+            ssl_certfile=premises.cert or None,
+            ssl_keyfile=premises.key or None,
+            **uvicorn_settings(settings),
+        )
+    )
+
+
+def _supervise(workers: int, listening: socket.socket) -> None:
+    """Let so many workers serve, and sum their figures; one that ends is replaced."""
+    config = Config(
+        "",  # work says what
+        workers=workers,
+        log_level="warning",
+        timeout_worker_healthcheck=SILENT_S,
+    )
+    with tempfile.TemporaryDirectory() as os.environ[SHARED]:
+        Multiprocess(config, work, [listening]).run()
 
 
 @asynccontextmanager
@@ -145,12 +105,3 @@ async def _closing(service: Service) -> AsyncIterator[None]:
     """Let the service end with the application: what waits is written first."""
     yield
     await asyncio.to_thread(service.close)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from client.serving.diversity import Spread
-from client.serving.explore import Exploration
+from client.serving.filling import Filling, Scored
 from client.serving.model import Ints, Mask, Served
 from client.serving.pool import Index, best_of, pool_of
-from client.serving.rules import Caps, rule_scores
+from client.serving.rules import rule_scores
 from client.serving.score import (
     Extra,
     Products,
@@ -25,7 +24,6 @@ from client.serving.settings import Rule
 from client.serving.taste import NOBODY, Past, Taste, taste_of
 from shared.protocol import Array
 
-HEAD = 200  # best items that a list is first picked from, or 4 k if that is more
 FRESH = 32  # items of each list of a large catalogue that are added to explore among
 
 
@@ -69,7 +67,9 @@ class Ranked:
         places: Of the items, [m].
         scores: Of the items.
         explored: Which took a place that was kept for fresh items, [m].
-        propensity: Chance of each item at its place, given those before it, [m].
+        propensity: Chance of each item at its place, given those before it, [m]; in
+            this ranking alone: where two are interleaved, the coins of the draft are
+            no part of it.
         alpha: Weight of text against CF that was used.
     """
 
@@ -157,11 +157,24 @@ def rank(
     """
     made = prepare(model, wish, index=index) if prepared is None else prepared
     alpha = made.taste.alpha if wish.alpha is None else wish.alpha
-    filled = _Filling(model, wish, _scored(model, wish, made, alpha))
-    for _ in range(wish.k):
-        if not filled.one_more(rng):
-            break
-    return filled.done(alpha)
+    scored = _scored(model, wish, made, alpha)
+    filling = Filling(
+        model,
+        wish.allowed,
+        scored,
+        rules=wish.rules,
+        diversity=wish.diversity,
+        explore=wish.explore,
+    )
+    rows = filling.rows(wish.k, rng)
+    places = np.array([row.place for row in rows], np.int64)
+    return Ranked(
+        places=places,
+        scores=filling.scores(places),
+        explored=np.array([row.explored for row in rows], np.bool_),
+        propensity=np.array([row.propensity for row in rows], np.float32),
+        alpha=alpha,
+    )
 
 
 def similar(
@@ -182,103 +195,15 @@ def similar(
     return places[best], cosines[best]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Scored:
-    """Items with their scores; ``places`` is ascending, None for all of them."""
-
-    places: Ints | None
-    scores: Scores
-
-    def where(self, places: Ints) -> Ints:
-        """Return where the scores of items at ``places`` stand."""
-        return places if self.places is None else np.searchsorted(self.places, places)
-
-    def free(self, free: Mask) -> Mask:
-        """Return which of the items are ``free``, a mask over the whole catalogue."""
-        return free if self.places is None else free[self.places]
-
-    def named(self, where: Ints) -> Ints:
-        """Return the places of the items that stand at ``where``."""
-        return where if self.places is None else self.places[where]
-
-
-class _Filling:
-    """A list that is filled place by place."""
-
-    def __init__(self, model: Served, wish: Wish, scored: Iterator[_Scored]) -> None:
-        self._free = wish.allowed.copy()
-        self._scored, self._wider = next(scored), scored
-        self._size, self._all = max(HEAD, 4 * wish.k), len(model)
-        self._head = np.zeros(0, np.int64)
-        self._caps = Caps(model, wish.rules)
-        self._spread = Spread(model, wish.diversity)
-        self._exploration = _exploration(model, wish, self._scored)
-        self._taken: list[tuple[int, bool, float]] = []
-
-    def one_more(self, rng: np.random.Generator) -> bool:
-        """Fill the next place; return whether there was anything to fill it with."""
-        if not self._refill():
-            return False
-        best = int(self._head[self._spread.best(self._free[self._head])])
-        share = self._exploration.share(self._free)
-        explored = bool(share and rng.random() < share)
-        taken = self._exploration.drawn(self._free, rng.random()) if explored else best
-        chance = share * self._exploration.chance(self._free, taken) if share else 0.0
-        self._taken.append((taken, explored, chance + (1 - share) * (taken == best)))
-        self._free[taken] = False
-        for full in self._caps.take(taken):
-            self._free[full] = False
-        self._spread.take(taken)
-        return True
-
-    def _refill(self) -> bool:
-        """See that the head holds an item that is free; return False if none is left.
-
-        When the first ones are used up, all that were scored follow, then all items.
-        """
-        while not self._free[self._head].any():
-            totals = self._scored.scores.total
-            best = best_of(totals, self._scored.free(self._free), self._size)
-            if len(best):
-                self._head = self._scored.named(best)
-                self._spread.over(self._head, totals[best])
-                self._size = self._all
-                continue
-            wider = next(self._wider, None)
-            if wider is None:
-                return False
-            self._scored = wider
-        return True
-
-    def done(self, alpha: float) -> Ranked:
-        """Return the list as it is."""
-        places = np.array([place for place, _, _ in self._taken], np.int64)
-        return Ranked(
-            places=places,
-            scores=self._scored.scores.at(self._scored.where(places)),
-            explored=np.array([explored for _, explored, _ in self._taken], np.bool_),
-            propensity=np.array([chance for *_, chance in self._taken], np.float32),
-            alpha=alpha,
-        )
-
-
 def _scored(
     model: Served, wish: Wish, made: Prepared, alpha: float
-) -> Iterator[_Scored]:
+) -> Iterator[Scored]:
     """Yield the pool with its scores, then, if it was not, the whole catalogue."""
     places = made.products.places
-    yield _Scored(places, blend(made.products, alpha, made.extra.at(places)))
+    yield Scored(places, blend(made.products, alpha, made.extra.at(places)))
     if places is not None:
         products = products_of(model, made.taste, wish.query)
-        yield _Scored(None, blend(products, alpha, made.extra))
-
-
-def _exploration(model: Served, wish: Wish, scored: _Scored) -> Exploration:
-    """Return the exploration among the fresh items that may be shown."""
-    if not wish.explore:
-        return Exploration(np.zeros(0, np.int64), np.zeros(0, np.float32), 0.0)
-    where = np.flatnonzero(scored.free(wish.allowed & model.fresh))
-    return Exploration(scored.named(where), scored.scores.total[where], wish.explore)
+        yield Scored(None, blend(products, alpha, made.extra))
 
 
 def _pool(

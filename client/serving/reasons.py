@@ -23,7 +23,10 @@ NEAREST = 3  # items of the history that are named
 WORTH = 0.05  # score units from which on a sentence mentions a cause
 POPULAR = 0.1  # share of a catalogue that counts as popular
 MEANING = "meaning"  # name of the cause that a request's vector is
-LONGEST = 60  # characters of an item's text in a sentence
+GROUPS = "groups"  # name of the interest that declared groups are
+MOST = 2  # items of the history in a sentence
+LONGEST = 48  # characters of an item's title
+SHORT = 5  # characters of a title from which on "Mrs. Doubtfire" cannot be cut off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -62,18 +65,20 @@ def reasons(
     """Return why each item of ``ranked`` is there, in its order.
 
     Guarantee: without a cause, and all else as it was, the item's score is lower by the
-    amount of that cause.
+    amount of that cause. What interests and declared groups add is held as it was:
+    that a groups' bonus fades with likes is no part of what a history item does. That
+    the default alpha changes with them is, unless the wish gives an alpha.
 
     Args:
         model: What is served.
-        wish: That was ranked.
-        ranked: The list.
+        wish: That was ranked, with the very alpha that ``rank`` was given, or None.
+        ranked: The list that ``rank`` made of it.
         named: Interests and terms of the request that may be causes.
     """
     history, request = _history(model, wish, ranked), _request(model, wish, ranked)
     did = _done(model, wish.past)
     popular = _popular(model, ranked.places)
-    liked = (ranked.scores.cf >= WORTH) & bool(did)
+    chosen = (_by_taste(model, ranked) >= WORTH) & bool(did)
     made = []
     for row, place in enumerate(ranked.places.tolist()):
         causes = (
@@ -83,7 +88,7 @@ def reasons(
             *_ruled(model, wish, place),
         )
         known = {
-            "people with your taste choose it": liked[row],
+            "people with your taste choose it": chosen[row],
             "popular here": popular[row],
             "new here, and shown to learn whom it suits": ranked.explored[row],
         }
@@ -170,6 +175,14 @@ def _ruled(model: Served, wish: Wish, place: int) -> list[Cause]:
     ]
 
 
+def _by_taste(model: Served, ranked: Ranked) -> Array:
+    """Return what CF adds for this user, [m]: without the bias, which all users get."""
+    bias = model.factors.rows(ranked.places)[:, -1]
+    scale = np.float32((1 - ranked.alpha) * model.recipe.cf_scale)
+    taste: Array = ranked.scores.cf - scale * bias
+    return taste
+
+
 def _popular(model: Served, places: Ints) -> Mask:
     """Return which items the released popularity puts among the catalogue's first."""
     above = np.array([np.mean(model.prior >= prior) for prior in model.prior[places]])
@@ -189,7 +202,8 @@ def _done(model: Served, past: Past) -> dict[str, str]:
 def _sentence(causes: Sequence[Cause], did: dict[str, str], also: Sequence[str]) -> str:
     """Return one sentence of what raises the score, or of how the item got there."""
     raising = [cause for cause in causes if cause.amount >= WORTH]
-    history = [cause for cause in raising if cause.kind == "history"]
+    history = [cause for cause in raising if cause.kind == "history"][:MOST]
+    interests = [cause for cause in raising if cause.kind == "interest"]
     asked = [cause for cause in causes if cause.kind == "term"]
     terms = [f"'{c.text}'" for c in asked if c.name != MEANING and c.amount >= 0]
     meaning = [c.text for c in asked if c.name == MEANING and c.amount >= WORTH]
@@ -203,8 +217,9 @@ def _sentence(causes: Sequence[Cause], did: dict[str, str], also: Sequence[str])
         *_part("matches", terms),
         *_part("close to", meaning),
         *_part(
-            "fits your interest in", [c.text for c in raising if c.kind == "interest"]
+            "fits your interest in", [c.text for c in interests if c.name != GROUPS]
         ),
+        *("people like you enjoy it" for c in interests if c.name == GROUPS),
         *dict.fromkeys(c.text for c in raising if c.kind == "rule"),
         *also,
     ]
@@ -224,6 +239,8 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def _title(text: str) -> str:
-    """Return the first part of an item's text, short enough for a sentence."""
-    first = text.partition(". ")[0]
+    """Return the title that an item's text begins with, short enough for a sentence."""
+    first, *rest = text.split(". ")
+    while rest and len(first) < SHORT:
+        first = f"{first}. {rest.pop(0)}"
     return first if len(first) <= LONGEST else f"{first[: LONGEST - 1].rstrip()}…"

@@ -13,8 +13,8 @@ def remove_rows(site: Path, user: str) -> bool:
 
     Guarantee: afterwards neither the file nor its log holds the user's id or anything
     they did. Overwriting what is deleted is not enough for that: pages keep copies of
-    rows that moved to another page. So the file is written anew (VACUUM), by way of an
-    unnamed temporary file without the user; writers wait meanwhile, readers do not.
+    rows that moved to another page. So the file is written anew (VACUUM), by way of
+    memory, which must hold it once; writers wait meanwhile, readers do not.
 
     Args:
         site: The site's folder; a site that never served has nothing to remove.

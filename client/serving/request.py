@@ -18,10 +18,9 @@ from client.serving.rank import Ranked, Wish, prepare, rank, similar
 from client.serving.reasons import Named, reasons
 from client.serving.records import ShownItem, ShownList, Team
 from client.serving.taste import taste_of
-from client.serving.wishes import Person, Said, wish_of
+from client.serving.wishes import Person, Said, notes, wish_of
 from shared.errors import DataError
 
-NOTHING_FITS = "nothing in the catalogue fits all that was asked for"
 NO_PARTS = Parts(text=0.0, query=0.0, cf=0.0, prior=0.0, interests=0.0, rules=0.0)
 
 
@@ -65,7 +64,7 @@ def answered(
     Raises:
         ConfigError: If a filter is on an attribute that the catalogue lacks.
     """
-    person = Person.of(loaded, ask)
+    person = Person.of(loaded, ask, said)
     wish = wish_of(loaded, ask, person, said)
     choice = _choice(loaded, ask, said, wish, rng)
     terms = [*person.interests, *(said.terms(loaded.served) if said else ())]
@@ -79,7 +78,7 @@ def answered(
         diversity=spread(loaded.served, np.array([row.place for row in rows], int)),
         understood=said.understood if said else None,
         conversation=mark.conversation,
-        notes=() if wish.allowed.any() else (NOTHING_FITS,),
+        notes=notes(loaded, ask, wish, said),
     )
     return answer, _shown(ask, mark, choice, answer, rows)
 
@@ -120,11 +119,12 @@ def _choice(
 ) -> Choice:
     """Return how the list is made; who asks for a way of their own gets that."""
     likes = int(wish.past.strengths.sum())
-    adapts = ask.user and ask.alpha is None and said is None and wish.explore
-    adapts = adapts and not any(rule.most for rule in wish.rules)  # a draft keeps none
-    if loaded.adaptation is None or not adapts:
-        return Choice(segment=segment_of(likes), arm_a=USUAL)
-    return loaded.adaptation.choose(likes, rng)
+    segment, adaptation = segment_of(likes), loaded.adaptation
+    if adaptation is None or not ask.user or said is not None or ask.alpha is not None:
+        return Choice(segment=segment, arm_a=USUAL)
+    if ask.candidates is not None or any(rule.most for rule in wish.rules):
+        return Choice(segment=segment, arm_a=adaptation.best(segment))  # no draft here
+    return adaptation.choose(likes, rng)
 
 
 def _ways(
@@ -134,7 +134,10 @@ def _ways(
     named: Sequence[Named] | None,
     rng: np.random.Generator,
 ) -> tuple[float, list[Way]]:
-    """Return the usual alpha, and a wish ranked in one way or in two to compare."""
+    """Return the alpha of a list, and its wish ranked in one way or two to compare.
+
+    Of two ways it is the usual alpha, between theirs.
+    """
     model, index = loaded.served, loaded.index
     usual = taste_of(model, wish.past, wish.alpha).alpha
     arms = [arm for arm in (choice.arm_a, choice.arm_b) if arm is not None]
@@ -149,7 +152,7 @@ def _ways(
         if named is not None:
             why = reasons(model, each, ranked, named)
         ways.append(Way(each, ranked, team, why))
-    return usual, ways
+    return ways[0].ranked.alpha if len(ways) == 1 else usual, ways
 
 
 def _under(wish: Wish, usual: float, arm: Arm) -> Wish:

@@ -2,8 +2,8 @@
 
     serving/serving.sqlite   raw behaviour: its owner's alone, and it never leaves
 
-A commit is on the disk when it returns. What is deleted is overwritten with zeros. A
-file of another version is refused.
+A commit is on the disk when it returns. What is deleted is overwritten with zeros, and
+nothing is written to temporary files elsewhere. A file of another version is refused.
 """
 
 import os
@@ -26,17 +26,16 @@ PRAGMA journal_mode = WAL;
 BEGIN;
 CREATE TABLE events (
     n INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
     user TEXT NOT NULL,
     kind TEXT NOT NULL,
     item TEXT NOT NULL,
     rating REAL,
-    text TEXT NOT NULL,
     time INTEGER NOT NULL,
     shown TEXT NOT NULL,
-    sentiment REAL NOT NULL
+    sentiment REAL NOT NULL,
+    UNIQUE (user, id)
 ) STRICT;
-CREATE INDEX events_of ON events (user);
 CREATE TABLE edits (
     n INTEGER PRIMARY KEY AUTOINCREMENT,
     user TEXT NOT NULL,
@@ -72,6 +71,7 @@ CREATE TABLE shown (
     items TEXT NOT NULL -- JSON: [[item, team, explored, propensity], ...]
 ) STRICT;
 CREATE INDEX shown_to ON shown (user);
+CREATE INDEX shown_at ON shown (time);
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
@@ -123,6 +123,7 @@ def connected(path: Path, mode: str) -> sqlite3.Connection:
     )
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA secure_delete = ON")
+    db.execute("PRAGMA temp_store = MEMORY")  # or users' rows came to /var/tmp
     return db
 
 

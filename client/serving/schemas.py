@@ -19,9 +19,11 @@ MOST = 1000  # of a list or a batch
 LATEST = 4_102_444_800  # a time beyond the year 2100 is a mistake of units
 PRINTED = r"^[^\x00-\x1f\x7f-\x9f]*$"
 WRITTEN = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"  # with tabs and ends of lines
+NAMED = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+NAMED_OR_EMPTY = rf"^$|{NAMED}"  # a name has something besides spaces
 CLOSED: dict[str, JsonValue] = {"additionalProperties": False}  # by pattern alone
 
-Id = Annotated[str, Text(min_length=1, max_length=200, pattern=PRINTED)]
+Id = Annotated[str, Text(min_length=1, max_length=200, pattern=NAMED)]
 Key = Annotated[str, Text(min_length=1, max_length=500, pattern=PRINTED)]
 Query = Annotated[str, Text(max_length=500, pattern=WRITTEN)]
 Ids = Annotated[list[Id], Field(max_length=MOST)]
@@ -76,7 +78,7 @@ class Wish(_Body):
 
     user: Annotated[
         str,
-        Text(max_length=200, pattern=PRINTED),
+        Text(max_length=200, pattern=NAMED_OR_EMPTY),
         Field(description="Whose history and interests count; empty: nobody's."),
     ] = ""
     history: Annotated[
@@ -134,7 +136,7 @@ class Wish(_Body):
 class _Happened(_Body):
     """What every event says."""
 
-    id: Annotated[Id, Field(description="Of the event; the same one counts once.")]
+    id: Annotated[Id, Field(description="Of the event; the same one of a user counts once.")]
     user: Id
     time: Annotated[
         int | None,

@@ -26,15 +26,19 @@ from client.serving.ask import Answer, Ask, Recommended
 from client.serving.contract import ModelCard, NotHere
 from client.serving.conversation import pack, unpack
 from client.serving.events import Event
-from client.serving.interests import Interest, interests_of
+from client.serving.interests import Interest, interests_of, members
 from client.serving.live import Live
 from client.serving.loaded import Loaded
 from client.serving.records import State
+from client.serving.refused import Refused
 from client.serving.request import Mark, alike, answered
 from client.serving.sentiment import Sentiment
 from client.serving.store import Store
 from client.serving.wishes import Said
+from client.site import open_site
 from shared.catalogue import Catalogue
+
+END_S = 2.0  # for a renewal that is under way when the service ends
 
 
 class Service:
@@ -46,6 +50,7 @@ class Service:
         Raises:
             TacitError: If there is nothing that could be served.
         """
+        open_site(folder)  # before anything is made in a folder that is no site
         self._store = Store(folder)
         self._live = Live(folder, release, self._store)
         self._rng = np.random.default_rng()
@@ -58,15 +63,17 @@ class Service:
         self._watching.start()
 
     def close(self) -> None:
-        """End: what waits is written first."""
+        """End: what waits is written first. A renewal that lasts is not waited for."""
         self._stop.set()
-        self._watching.join()
-        self._encoding.shutdown()
+        self._watching.join(END_S)
+        self._encoding.shutdown(cancel_futures=True)
         self._store.close()
 
     async def recommend(self, ask: Ask) -> Answer:
         """Return what was asked for, and log the list that was shown."""
         loaded = self._live.now
+        if ask.conversation and not ask.query:
+            raise Refused("conversation goes with a query that refines it")
         said = await self._said(loaded, ask) if ask.query else None
         mark = Mark(
             list=secrets.token_urlsafe(12),
@@ -113,7 +120,13 @@ class Service:
 
     async def edit_interests(self, user: str, edits: Mapping[str, State]) -> None:
         """Keep what a user says of their interests, by key."""
-        self._known(user)
+        loaded = self._live.now
+        strange = sum(members(k, loaded.served, loaded.topics) is None for k in edits)
+        if strange:
+            raise Refused(
+                f"{strange} of {len(edits)} interests are not known here: name them by "
+                "their keys, as GET gives them"
+            )
         await self._store.edit(user, edits, int(time.time()))
 
     async def declare(self, user: str, about: Mapping[str, str]) -> None:
@@ -122,7 +135,7 @@ class Service:
 
     async def remove_user(self, user: str) -> None:
         """Forget a user for ever."""
-        await self._known(user).users.remove(user)
+        await self._live.now.users.remove(user)  # known or not: it may be the rest
 
     def users(self, after: str, limit: int) -> list[str]:
         """Return the first ids in order that come after one."""

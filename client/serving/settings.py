@@ -52,6 +52,7 @@ class ServingSettings:
         most_waiting: Requests that may wait; more are turned away.
         timeout_s: Longest time for a request.
         largest_body_kib: Longest body of a request.
+        keep_days: How long lists that were shown are kept, for reports and learning.
         rules: Business rules.
     """
 
@@ -63,6 +64,7 @@ class ServingSettings:
     most_waiting: int = 64
     timeout_s: float = 5.0
     largest_body_kib: int = 256
+    keep_days: int = 180
     rules: tuple[Rule, ...] = ()
 
     def faults(self) -> list[str]:
@@ -73,6 +75,7 @@ class ServingSettings:
             ("most-waiting", self.most_waiting, 1, 10_000),
             ("timeout-s", self.timeout_s, 0.1, 60.0),
             ("largest-body-kib", self.largest_body_kib, 1, 65_536),
+            ("keep-days", self.keep_days, 1, 3650),
         ]
         return [
             f"{name}={value} is not in {low:g}..{high:g}"

@@ -9,9 +9,15 @@ from client.serving.events import Event
 from client.serving.records import ShownList
 
 ADD_EVENT = """
-INSERT INTO events (id, user, kind, item, rating, text, time, shown, sentiment)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
-EVENTS_SINCE = "SELECT * FROM events WHERE n > ? ORDER BY n LIMIT ?"
+INSERT INTO events (id, user, kind, item, rating, time, shown, sentiment)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user, id) DO NOTHING"""
+SCORE = """
+INSERT OR REPLACE INTO events (id, user, kind, item, rating, time, shown, sentiment)
+SELECT id, user, kind, item, rating, time, shown, ? FROM events
+WHERE user = ? AND id = ? AND kind = 'review' AND sentiment = 0 AND rating IS NULL"""
+SCORE_RATED = """
+UPDATE events SET sentiment = ?
+WHERE user = ? AND id = ? AND kind = 'review' AND sentiment = 0 AND rating IS NOT NULL"""
 EVENTS_OF = "SELECT * FROM events WHERE user = ? AND n > ? ORDER BY n"
 
 EDIT = "INSERT OR REPLACE INTO edits (user, interest, state, time) VALUES (?, ?, ?, ?)"
@@ -29,15 +35,19 @@ ITEMS_SINCE = "SELECT n, id, text, attributes FROM items WHERE n > ? ORDER BY n"
 SHOW = """
 INSERT INTO shown (id, time, user, release, segment, alpha, explore, arms, items)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
+PRUNE = """
+DELETE FROM shown WHERE n IN (SELECT n FROM shown WHERE time < ? LIMIT ?)"""
 
 HAS = """
 SELECT EXISTS (SELECT 1 FROM events WHERE user = :user)
 OR EXISTS (SELECT 1 FROM edits WHERE user = :user)
-OR EXISTS (SELECT 1 FROM people WHERE user = :user)"""
+OR EXISTS (SELECT 1 FROM people WHERE user = :user)
+OR EXISTS (SELECT 1 FROM shown WHERE user = :user AND user <> '')"""
 USERS = """
 SELECT user FROM events WHERE user > :after
 UNION SELECT user FROM edits WHERE user > :after
 UNION SELECT user FROM people WHERE user > :after
+UNION SELECT user FROM shown WHERE user > :after AND user <> ''
 ORDER BY user LIMIT :limit"""
 
 
@@ -45,20 +55,19 @@ def event_row(event: Event) -> tuple[object, ...]:
     """Return the values of ``ADD_EVENT``."""
     return (
         *(event.id, event.user, event.kind, event.item, event.rating),
-        *(event.text, event.time, event.shown, event.sentiment),
+        *(event.time, event.shown, event.sentiment),
     )
 
 
 def event_of(row: Sequence[Any]) -> Event:
-    """Return an event from a row of the table."""
-    _, name, user, kind, item, rating, text, time, shown, sentiment = row
+    """Return an event from a row of the table; of its text nothing was kept."""
+    _, name, user, kind, item, rating, time, shown, sentiment = row
     return Event(
         id=name,
         user=user,
         kind=kind,
         item=item,
         rating=rating,
-        text=text,
         time=time,
         shown=shown,
         sentiment=sentiment,

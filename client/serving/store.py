@@ -1,16 +1,17 @@
 """What a site's users do live, kept durably: events, edits, declared attributes, lists.
 
-Nothing is acknowledged before it is on the disk, and nothing of a user whom the site
-has forgotten is kept. Other processes may write and read the same file meanwhile.
+Nothing is acknowledged before it is on the disk. Nothing of a user whom the site has
+forgotten is kept, and whoever sends it is not told: who was forgotten is nobody's to
+know. Other processes may write and read the same file meanwhile.
 """
 
-import asyncio
 import logging
 import sqlite3
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,20 @@ from client.serving.added_items import NewItem
 from client.serving.events import Event
 from client.serving.gone import Gone
 from client.serving.records import Edit, ShownList, State
-from client.serving.removal import remove_rows
 from client.serving.schema import connected, failing, make_file
 from client.serving.writer import Writer
-from shared.errors import DataError
 
 MOST_LISTS = 10_000  # that may wait for the disk; more are not kept
-MOST_EVENTS = 10_000  # that are read at once
-TOLD = 5  # places that an error names
+PRUNED = 500  # lists that are deleted in one go
 log = logging.getLogger("tacit.site")
 
 
 class Store:
     """The store of one site, opened for reading and writing.
 
-    Reading is short and any thread may do it; a write is awaited.
+    Reading is short and any thread may do it; a write is awaited. Whether a user was
+    forgotten is asked within the transaction: forgetting puts them on the list before
+    it deletes their rows, so no row comes in after that.
 
     Attributes:
         gone: Whom the site has forgotten.
@@ -48,7 +48,7 @@ class Store:
             ConfigError: If nobody knows whom the site has forgotten.
         """
         self.gone, self.lost = Gone(site), 0
-        self._site, self._path = site, make_file(site)
+        self._path = make_file(site)
         self._reader, self._reading = connected(self._path, "ro"), threading.Lock()
         self._writer = Writer(self._path)
         self._lists: deque[ShownList] = deque()
@@ -57,27 +57,45 @@ class Store:
     async def add_events(self, events: Sequence[Event]) -> int:
         """Keep events durably, all or none, and return how many are new.
 
-        An id counts once: the first event that has it stays, whatever others hold.
+        An id counts once for a user: the first event that has it stays, whatever others
+        hold. One of a forgotten user is dropped like one that is not new. No text is
+        kept; see ``set_sentiments``.
 
         Raises:
-            DataError: If one is of a forgotten user, or does not fit.
+            DataError: If one does not fit.
             StoreFailed: If they could not be kept.
         """
 
         def add(db: sqlite3.Connection) -> int:
-            self._require_known([event.user for event in events])
-            return db.executemany(sql.ADD_EVENT, map(sql.event_row, events)).rowcount
+            gone = self.gone.now()
+            rows = [sql.event_row(one) for one in events if one.user not in gone]
+            return db.executemany(sql.ADD_EVENT, rows).rowcount
 
         return int(await self._writer.write(add)) if events else 0
 
-    def events_since(self, cursor: int) -> tuple[list[Event], int]:
-        """Return events that came after ``cursor``, and where to go on from.
+    async def set_sentiments(self, found: Mapping[tuple[str, str], float]) -> None:
+        """Keep what the words of reviews say, durably.
+
+        A review that has a sentiment, or is not there any more, stays as it is. One
+        that gets it comes again from ``events_of``, in place of what it was, unless it
+        has a rating: that says already how the user stands to the item, and no release
+        may count it twice.
 
         Args:
-            cursor: 0 for the first. No event left means that all were read.
+            found: User and id of the event -> its sentiment, from -1 to 1.
+
+        Raises:
+            DataError: If one does not fit.
+            StoreFailed: If they could not be kept.
         """
-        rows = self._read(sql.EVENTS_SINCE, (cursor, MOST_EVENTS))
-        return [sql.event_of(row) for row in rows], rows[-1][0] if rows else cursor
+        rows = [(said, *of) for of, said in found.items() if said]
+
+        def score(db: sqlite3.Connection) -> None:
+            db.executemany(sql.SCORE, rows)
+            db.executemany(sql.SCORE_RATED, rows)
+
+        if rows:
+            await self._writer.write(score)
 
     def events_of(self, user: str, cursor: int = 0) -> tuple[list[Event], int]:
         """Return one user's events that came after ``cursor``, and where to go on."""
@@ -88,13 +106,13 @@ class Store:
         """Keep what a user said of interests durably; ``none`` takes it back.
 
         Raises:
-            DataError: If the user is forgotten.
             StoreFailed: If it could not be kept.
         """
         rows = [(user, key, state, time) for key, state in edits.items()]
 
         def edit(db: sqlite3.Connection) -> None:
-            self._require_known([user])
+            if user in self.gone:
+                return
             db.executemany(sql.EDIT, rows)
             db.execute(sql.DROP_EDITS, (user,))
 
@@ -108,13 +126,13 @@ class Store:
         """Keep what a user declared, durably and instead of what they did before.
 
         Raises:
-            DataError: If the user is forgotten.
             StoreFailed: If it could not be kept.
         """
         rows = [(user, attribute, value) for attribute, value in about.items()]
 
         def declare(db: sqlite3.Connection) -> None:
-            self._require_known([user])
+            if user in self.gone:
+                return
             db.execute(sql.DROP_DECLARED, (user,))
             db.executemany(sql.DECLARE, rows)
 
@@ -180,16 +198,22 @@ class Store:
             self.lost += count
             log.warning("%d shown lists are missing from reports: %s", count, error)
 
-    async def remove(self, user: str) -> bool:
-        """Take every row of a user out of the files; ``forget`` keeps the user out.
+    async def prune(self, before: int) -> int:
+        """Delete the lists that were shown before then, and return how many there were.
 
-        Returns:
-            Whether there was any.
+        It is done little by little: whatever else is to be written comes in between.
+
+        Args:
+            before: Epoch seconds.
 
         Raises:
-            StoreFailed: If a part was not done; then do it again.
+            StoreFailed: If it was not done to the end.
         """
-        return await asyncio.to_thread(remove_rows, self._site, user)
+        pruned, found = 0, PRUNED
+        while found == PRUNED:
+            found = int(await self._writer.write(partial(_prune, before)))
+            pruned += found
+        return pruned
 
     def close(self) -> None:
         """Write what waits, and end; nothing is kept any more."""
@@ -197,25 +221,12 @@ class Store:
             self._reader.close()  # first: the last one tidies up, and this may not
         self._writer.close()
 
-    def _require_known(self, users: Sequence[str]) -> None:
-        """Refuse forgotten users.
-
-        It is asked within the transaction: forgetting puts a user on the list before
-        it deletes their rows, so no row comes in after that.
-        """
-        forgotten = self.gone.now()
-        if not forgotten.hashes:
-            return
-        gone = [n for n, user in enumerate(users, 1) if user in forgotten]
-        if gone:
-            first = ", ".join(map(str, gone[:TOLD])) + ", ..." * (len(gone) > TOLD)
-            raise DataError(
-                f"{len(gone)} of {len(users)} (number {first}) are of users whom this "
-                "site has forgotten; nothing was kept: leave them out"
-            )
-
     def _read(
         self, query: str, values: Sequence[object] | Mapping[str, object]
     ) -> list[Any]:
         with failing(self._path, "nothing was read"), self._reading:
             return self._reader.execute(query, values).fetchall()
+
+
+def _prune(before: int, db: sqlite3.Connection) -> int:
+    return db.execute(sql.PRUNE, (before, PRUNED)).rowcount

@@ -12,6 +12,7 @@ from client.serving.model import Ints, Served
 from shared.protocol import Array
 
 HALF_WAY = 5.0  # likes at which the default alpha is half-way; as in client/model.py
+HALF_TRUST = 3.0  # squared likes at which a history counts half; as in client/model.py
 # What speaks against weighs this much beside 1 for what speaks for: Rocchio's usual
 # 0.15 to 0.75 (Manning et al. 2008, Introduction to Information Retrieval, eq. 9.3).
 AGAINST = np.float32(0.2)
@@ -92,9 +93,11 @@ def taste_of(model: Served, past: Past, alpha: float | None = None) -> Taste:
         away = _weights(model, len(against)) @ model.vectors.rows(against)
         towards -= AGAINST * (away if len(items) else unit(away))
     text = unit(towards) if len(items) else towards
+    liked = float(strengths.sum())
+    trust = np.float32(liked**2 / (liked**2 + HALF_TRUST))
     if alpha is None:
-        alpha = _default_alpha(float(strengths.sum()), model.recipe.alpha)
-    return Taste(text, likes, float(alpha))
+        alpha = _default_alpha(liked, model.recipe.alpha)
+    return Taste(text * trust if len(items) else text, likes * trust, float(alpha))
 
 
 def counted(model: Served, past: Past) -> tuple[Ints, Array]:

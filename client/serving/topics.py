@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,11 @@ from shared.protocol import Array
 MOST = 32
 SEED = 2026
 WORDS = 3  # values in a name, at most
-LEAST_LIFT = 1.2  # a value names a topic if it is so much commoner there than elsewhere
+FEWEST = 3  # items of a topic that have a value it is named by
+LEAST_SHARE = 0.03  # of its items that these are at least
+LEAST_LIFT = 1.2  # how much commoner that value is there than elsewhere
 FOR_EACH = 1024  # items that a topic is found on, at most
 BLOCK = 4096  # items compared with the centres at a time
-
-Values = Sequence[Sequence[str]]  # of each item
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,11 +90,11 @@ def find_topics(model: Served, count: int | None = None) -> Topics:
 
     Args:
         model: Whose items.
-        count: How many topics; by default the square root of the number of items, and
-            ``MOST`` at most.
+        count: How many topics; by default half the square root of the number of items,
+            and ``MOST`` at most.
     """
     items = len(model)
-    count = min(items, count or max(1, min(MOST, round(items**0.5))))
+    count = min(items, count or max(1, min(MOST, round(items**0.5 / 2))))
     rng, enough = np.random.default_rng(SEED), min(items, FOR_EACH * count)
     drawn = np.sort(rng.choice(items, enough, replace=False))
     vectors = np.ascontiguousarray(model.vectors.rows(drawn))
@@ -154,42 +154,50 @@ def _nearest(centres: Array, model: Served, places: Ints) -> Ints:
 
 
 def _names(catalogue: Catalogue, of_item: Ints, count: int) -> tuple[str, ...]:
-    """Return one name for each topic; where two would be equal, with a number."""
-    said = list(_values(catalogue).values())
-    everywhere = _shares(said, np.arange(len(of_item)))
+    """Return one name for each topic: its values, and what tells it from its likes.
+
+    Where the values of two topics are the same, a word of their texts is added, and
+    where that is the same too, a number.
+    """
+    attributes = list(catalogue.attributes.values())
+    values = [
+        {value for each in attributes for value in each[place]}
+        for place in range(len(catalogue))
+    ]
+    words = [
+        _words(text) - _words(" ".join(known))
+        for text, known in zip(catalogue.texts, values, strict=True)
+    ]
+    said = values if attributes else words
+    members = [np.flatnonzero(of_item == topic).tolist() for topic in range(count)]
+    first = [", ".join(each) or "mixed" for each in _telling(said, members, WORDS)]
+    more = [", ".join(each) for each in _telling(words, members, 2)]
     names: list[str] = []
-    for topic in range(count):
-        here = _shares(said, np.flatnonzero(of_item == topic))
-        name = ", ".join(_telling(here, everywhere)) or "mixed"
-        alike = sum(other.partition(" (")[0] == name for other in names)
-        names.append(f"{name} ({alike + 1})" if alike else name)
+    for name, word in zip(first, more, strict=True):
+        whole = name if first.count(name) == 1 or not word else f"{name}: {word}"
+        alike = sum(other.partition(" (")[0] == whole for other in names)
+        names.append(f"{whole} ({alike + 1})" if alike else whole)
     return tuple(names)
 
 
-def _values(catalogue: Catalogue) -> Mapping[str, Values]:
-    """Return the attributes, or the words of the texts where there are none."""
-    if catalogue.attributes:
-        return catalogue.attributes
-    words = [re.findall(r"[^\W\d_]{4,}", text.lower()) for text in catalogue.texts]
-    return {"words": words}
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[^\W\d_]{4,}", text.lower()))
 
 
-def _shares(said: Sequence[Values], places: Ints) -> dict[str, float]:
-    """Return the share of the items at ``places`` that have each value."""
-    counts = Counter(
-        value
-        for place in places.tolist()
-        for value in {value for values in said for value in values[place]}
-    )
-    return {value: found / len(places) for value, found in counts.items()}
-
-
-def _telling(here: Mapping[str, float], everywhere: Mapping[str, float]) -> list[str]:
-    """Return the values that tell most: by share times log lift, the best first."""
-    worth = {
-        value: share * np.log(share / everywhere[value])
-        for value, share in here.items()
-        if share >= 0.1 and share >= LEAST_LIFT * everywhere[value]
-    }
-    best = sorted(worth, key=lambda value: (-worth[value], value))[:WORDS]
-    return [value for value in best if worth[value] >= worth[best[0]] / 4]
+def _telling(
+    said: Sequence[set[str]], members: Sequence[Sequence[int]], most: int
+) -> list[list[str]]:
+    """Return the values that tell most of each topic, by share times log lift."""
+    everywhere = Counter(value for values in said for value in values)
+    found = []
+    for places in members:
+        worth = {}
+        for value, times in Counter(v for p in places for v in said[p]).items():
+            share = times / len(places)
+            lift = share * len(said) / everywhere[value]
+            if times >= FEWEST and share >= LEAST_SHARE and lift >= LEAST_LIFT:
+                worth[value] = share * np.log(lift)
+        best = sorted(worth, key=lambda value: (-worth[value], value))[:most]
+        kept = [value for value in best if worth[value] >= worth[best[0]] / 4]
+        found.append(kept)
+    return found

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Term:
     """A value of an attribute that the request names.
 
@@ -17,8 +17,11 @@ class Term:
     value: str
     words: str
 
+    def __repr__(self) -> str:
+        return "Term(not shown)"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Range:
     """Bounds on an attribute read as a number, both included; None for open ends."""
 
@@ -27,8 +30,11 @@ class Range:
     high: float | None
     words: str
 
+    def __repr__(self) -> str:
+        return "Range(not shown)"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Leaning:
     """A wish that orders items and excludes none, such as newer, popular, violent.
 
@@ -42,8 +48,11 @@ class Leaning:
     words: str
     weight: float
 
+    def __repr__(self) -> str:
+        return "Leaning(not shown)"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Understood:
     """A request in parts; the first four are hard, the rest orders what they leave.
 
@@ -68,3 +77,6 @@ class Understood:
     leanings: tuple[Leaning, ...] = ()
     meaning: str = ""
     sentence: str = ""
+
+    def __repr__(self) -> str:
+        return "Understood(not shown)"

@@ -15,21 +15,21 @@ from client.forget import Forgetting, forget
 from client.serving.events import Event
 from client.serving.histories import histories_of
 from client.serving.model import Ints, Served
-from client.serving.past import past_of
+from client.serving.past import Stands
 from client.serving.records import Edit
 from client.serving.store import Store
 from client.serving.taste import NOBODY, Past
 from client.site import Site
 
 MOST_USERS = 10_000  # whose pasts are held
-MOST_EVENTS = 200_000  # of all of these users
+MOST_MET = 400_000  # items that all of these have met
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Held:
-    """A user's live events, oldest first, and what they and the data come to."""
+    """How a user stands to what they met, as of the event that was read last."""
 
-    events: tuple[Event, ...]
+    stands: Stands
     cursor: int
     model: Served
     past: Past
@@ -45,7 +45,7 @@ class Users:
         self._declared = sorted(data.people)
         self._models: tuple[tuple[Served, Ints], ...] = ()
         self._held: dict[str, _Held] = {}  # last: who was asked for last
-        self._events = 0
+        self._met = 0
         self._lock = threading.RLock()
 
     def prepare(self, model: Served) -> None:
@@ -119,17 +119,19 @@ class Users:
         return done
 
     def _now(self, user: str, model: Served) -> _Held:
-        """Return a user as of now; only what came since the last time is read."""
+        """Return a user as of now; what came since the last time is added, if it may."""
         with self._lock:
             held = self._drop(user)
-            cursor = held.cursor if held else 0
-            fresh, cursor = self._store.events_of(user, cursor)
-            if held is None or fresh or held.model is not model:
-                before = held.events if held else ()
-                events = sorted([*before, *fresh], key=lambda event: event.time)
+            if held is not None and held.model is model:
+                fresh, cursor = self._store.events_of(user, held.cursor)
+                stands = held.stands
+            if held is None or held.model is not model or not stands.precede(fresh):
                 history = self._histories.of(user, self._places(model))
-                past = past_of(history, events, model.catalogue)
-                held = _Held(tuple(events), cursor, model, past)
+                held, stands = None, Stands(history, model.catalogue)
+                fresh, cursor = self._store.events_of(user)
+            if held is None or fresh:
+                stands.add(sorted(fresh, key=lambda event: event.time))
+                held = _Held(stands, cursor, model, stands.past())
             self._hold(user, held)
             return held
 
@@ -145,11 +147,11 @@ class Users:
 
     def _hold(self, user: str, held: _Held) -> None:
         self._held[user] = held
-        self._events += len(held.events)
-        while len(self._held) > MOST_USERS or self._events > MOST_EVENTS:
+        self._met += len(held.stands)
+        while len(self._held) > MOST_USERS or self._met > MOST_MET:
             self._drop(next(iter(self._held)))
 
     def _drop(self, user: str) -> _Held | None:
         held = self._held.pop(user, None)
-        self._events -= len(held.events) if held else 0
+        self._met -= len(held.stands) if held else 0
         return held

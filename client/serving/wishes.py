@@ -19,11 +19,12 @@ from client.serving.model import Ints, Mask, Served
 from client.serving.people import group_bonus
 from client.serving.rank import Wish
 from client.serving.reasons import Named
+from client.serving.refused import Refused
 from client.serving.taste import NOBODY, Past
 from client.serving.understood import Range, Term, Understood
 from shared.protocol import Array
 
-OF_STRANGERS = 0.3  # diversity of a list for somebody of whom nothing is known
+OF_STRANGERS = 0.1  # diversity of a list for somebody of whom nothing is known
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -47,16 +48,23 @@ class Said:
         """Read a request; it takes a forward pass of the encoder.
 
         Raises:
-            ConfigError: If the encoder cannot spell its language.
+            Refused: If the encoder cannot spell its language, or what came before is of
+                another catalogue.
         """
-        model, centre = loaded.served, loaded.built.centre
+        model, centre, towards = (
+            loaded.served,
+            loaded.built.centre,
+            loaded.built.towards,
+        )
+        if before is not None:
+            _require_known(before, model)
         understood, vector = loaded.language.understand(text, before)
         meaning = centred(vector[None], centre)[0] if vector.any() else None
         return cls(
             understood,
             hard(understood, model),
             direction(understood, meaning, model),
-            leanings(understood, model, loaded.built.vectors),
+            leanings(understood, model, lambda words: np.stack([*map(towards, words)])),
         )
 
     def terms(self, model: Served) -> list[Named]:
@@ -89,7 +97,7 @@ class Person:
     interests: tuple[Named, ...]
 
     @classmethod
-    def of(cls, loaded: Loaded, ask: Ask) -> Self:
+    def of(cls, loaded: Loaded, ask: Ask, said: Said | None) -> Self:
         """Return who asks."""
         model, topics, users = loaded.served, loaded.topics, loaded.users
         past, edits, about = NOBODY, {}, dict(ask.about)
@@ -103,6 +111,9 @@ class Person:
             for name, wanted in ask.filters.items()
             for value in wanted.any_of
         ]
+        if said is not None:
+            terms = said.understood.wanted
+            asked += [f"attribute:{term.attribute}:{term.value}" for term in terms]
         named = [
             Named(kind="interest", name=key, text=name, amount=amount)
             for key, name, amount in adjustment(edits, model, topics, asked)
@@ -127,19 +138,11 @@ def wish_of(loaded: Loaded, ask: Ask, person: Person, said: Said | None) -> Wish
     Raises:
         ConfigError: If a filter is on an attribute that the catalogue lacks.
     """
-    may = allowed(
-        loaded.served,
-        person.past,
-        filters=ask.filters,
-        candidates=ask.candidates,
-        exclude=ask.exclude,
-        include_seen=ask.include_seen,
-    )
     known = said is not None or person.interests or len(person.past.items)
     usual = 0.0 if known else OF_STRANGERS
     explores = ask.candidates is None and said is None
     return Wish(
-        allowed=may if said is None else may & said.fits,
+        allowed=_may(loaded.served, person.past, ask, said),
         past=person.past,
         query=said.query if said else None,
         leanings=said.leanings if said and said.leanings.any() else None,
@@ -157,6 +160,58 @@ def _matching(model: Served, part: Term | Range) -> Ints:
     if isinstance(part, Range):
         return model.numbers[part.attribute].within(part.low, part.high)
     return model.attributes[part.attribute].get(part.value, np.zeros(0, np.int64))
+
+
+def notes(loaded: Loaded, ask: Ask, wish: Wish, said: Said | None) -> tuple[str, ...]:
+    """Return what whoever asked may wonder about, one sentence each."""
+    model, found = loaded.served, list[str]()
+    if ask.user and not len(wish.past.seen):
+        found.append("nothing is known of this user yet")
+    strange = len(ask.candidates or ()) - len(known_places(model, ask.candidates or ()))
+    if strange:
+        found.append(f"{strange} of the candidates are not in the catalogue")
+    if not wish.allowed.any():
+        again = replace(ask, include_seen=True)
+        may = _may(model, wish.past, again, said)
+        met = "this user has met all that fits; include_seen brings it back"
+        nothing = "nothing in the catalogue fits all that was asked for"
+        found.append(met if may.any() else nothing)
+    return tuple(found)
+
+
+def _may(model: Served, past: Past, ask: Ask, said: Said | None) -> Mask:
+    """Return which items may be shown at all, [n]."""
+    may = allowed(
+        model,
+        past,
+        filters=ask.filters,
+        candidates=ask.candidates,
+        exclude=ask.exclude,
+        include_seen=ask.include_seen,
+    )
+    return may if said is None else may & said.fits
+
+
+def _require_known(before: Understood, model: Served) -> None:
+    """Refuse an earlier request that is of another catalogue, or that nobody made."""
+    attributes, numbers = model.attributes.keys(), model.numbers.keys()
+    bounds = [
+        b for part in before.ranges for b in (part.low, part.high) if b is not None
+    ]
+    sound = (
+        {part.attribute for part in (*before.wanted, *before.unwanted)} <= attributes
+        and {part.attribute for part in before.ranges} <= attributes
+        and {part.toward for part in before.leanings}
+        <= {*numbers, "popularity", "meaning"}
+        and all(abs(part.weight) <= 1 for part in before.leanings)
+        and all(np.isfinite(bounds))
+        and len(known_places(model, (*before.like, *before.unlike)))
+        == len(before.like) + len(before.unlike)
+    )
+    if not sound:
+        raise Refused(
+            "conversation is of another catalogue than this site has now: ask anew"
+        )
 
 
 def _groups(loaded: Loaded, about: dict[str, str], past: Past) -> list[Named]:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from client.data import UserHistory
 from client.examples import recency_weights
-from client.model import HALF_WAY
+from client.model import HALF_TRUST, HALF_WAY
+from shared.protocol import Array
 from simulations.bench.synthetic import Synthetic
 
 Floats = npt.NDArray[np.float64]
@@ -37,14 +38,16 @@ def best_for_user(
     taste = weights @ site.vectors[shown]
     likes = np.append(weights @ site.factors[shown, :-1], 1.0)
     text = site.vectors @ (taste / np.linalg.norm(taste))
-    total = (alpha * recipe.temperature * text + site.prior).astype(np.float64)
+    total = (alpha * recipe.temperature * text).astype(np.float64)
     total += (1 - alpha) * recipe.cf_scale * (site.factors @ likes)
+    total *= count**2 / (count**2 + HALF_TRUST)
+    total += site.prior
     total[history.items] = -np.inf
     return _best(total, k)
 
 
 def best_for_query(
-    site: Synthetic, query: str, understood: dict[str, Any], k: int
+    site: Synthetic, meaning: Array, understood: dict[str, Any], k: int
 ) -> Places | None:
     """Return the k best items for a request of nobody's; None if it leans somewhere.
 
@@ -52,8 +55,8 @@ def best_for_query(
 
     Args:
         site: Whose items.
-        query: What was asked.
-        understood: How the server says that it understood it.
+        meaning: Vector of what it means, not centred, [width]; zeros for nothing.
+        understood: How the server says that it understood the request.
         k: How many.
     """
     named = [term["attribute"] for term in understood["wanted"]]
@@ -61,10 +64,8 @@ def best_for_query(
     if leans or len(named) > len(set(named)):
         return None
     total = site.prior.astype(np.float64)
-    hard = any(understood[part] for part in ("wanted", "unwanted", "ranges"))
-    text = understood["meaning"] or ("" if hard else query)
-    if text:
-        off = site.encoder.meaning(site.encoder.read([text])[0]) - site.centre
+    if meaning.any():
+        off = (meaning - site.centre).astype(np.float64)
         total += site.recipe.temperature * (site.vectors @ (off / np.linalg.norm(off)))
     total[~_allowed(site, understood)] = -np.inf
     return _best(total, k)

@@ -7,15 +7,17 @@ before all were, so that no cache flatters.
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
 
+from client.serving.language.understand import Language
+from client.site import open_site
 from shared.errors import TacitError
-from simulations.bench.exact import best_for_query, best_for_user
+from simulations.bench.exact import Places, best_for_query, best_for_user
 from simulations.bench.load import Load, at_random, closed, in_turn, request
 from simulations.bench.served import SERVER_THREADS, Served
 from simulations.bench.synthetic import Synthetic
@@ -71,14 +73,14 @@ def measure(
     bodies = user_bodies(site, rng) if case.by == "user" else query_bodies(rng)
     made = [request("POST", PATH, body, server.headers) for body in bodies]
     asked = cycle(made)
-    asyncio.run(in_turn(port, list(islice(asked, WARM)), connections=AT_ONCE))
+    _sound(in_turn(port, list(islice(asked, WARM)), connections=AT_ONCE))
     used = [server.cpu_s()]
-    alone = asyncio.run(closed(port, asked, connections=1, seconds=seconds))
+    alone = _sound(closed(port, asked, connections=1, seconds=seconds))
     used.append(server.cpu_s())
-    most = asyncio.run(closed(port, asked, connections=AT_ONCE, seconds=seconds))
+    most = _sound(closed(port, asked, connections=AT_ONCE, seconds=seconds))
     used.append(server.cpu_s())
     half = most.rate / 2
-    spread = asyncio.run(at_random(port, asked, rate=half, seconds=seconds, rng=rng))
+    spread = _sound(at_random(port, asked, rate=half, seconds=seconds, rng=rng))
     return {
         "p50_ms": round(alone.percentile_ms(50), 3),
         "p99_ms": round(alone.percentile_ms(99), 3),
@@ -111,10 +113,24 @@ def _each_ms(seconds: float, load: Load) -> float:
     return round(seconds * 1000 / len(load.answers), 3)
 
 
+def _sound(loading: Coroutine[Any, Any, Load]) -> Load:
+    """Return a load in which no request failed: what is refused is refused fast.
+
+    Raises:
+        TacitError: If one failed.
+    """
+    load = asyncio.run(loading)
+    if load.failed:
+        raise TacitError(
+            f"requests failed, by status (0: no answer): {load.failed}; there are no "
+            "figures of such a load"
+        )
+    return load
+
+
 def _figures(load: Load) -> dict[str, Any]:
     return {
         "requests": len(load.answers),
-        "failed": load.failed,
         "rps": round(load.rate, 1),
         "p50_ms": round(load.percentile_ms(50), 3),
         "p99_ms": round(load.percentile_ms(99), 3),
@@ -155,8 +171,9 @@ def recall(
 ) -> float:
     """Return the share of the exact ten best that the server's ten hold, on average.
 
-    Of users, half a dozen alphas are asked for in turn. Of queries, exact is for what
-    the server says that it understood; those that lean somewhere are left out.
+    Of users, half a dozen alphas are asked for in turn. Of queries, exact is for the
+    hard parts that the server says it understood and for what the rest means in plain
+    float32; those that lean somewhere are left out.
 
     Raises:
         TacitError: If an answer failed.
@@ -165,20 +182,37 @@ def recall(
     if case.by == "user":
         bodies = [b | {"alpha": ALPHAS[n % len(ALPHAS)]} for n, b in enumerate(bodies)]
     asked = [request("POST", PATH, body, server.headers) for body in bodies]
-    load = asyncio.run(in_turn(server.port, asked, connections=1))
-    if load.failed:
-        raise TacitError(f"answers to compare failed: {load.failed}")
-    histories = {history.user: history for history in site.data.histories}
+    load = _sound(in_turn(server.port, asked, connections=1))
+    said = [json.loads(answer.body) for answer in load.answers]
+    best = (
+        _best_for_users(site, bodies)
+        if case.by == "user"
+        else _best_for_queries(site, bodies, said)
+    )
     shares = []
-    for body, answer in zip(bodies, load.answers, strict=True):
-        said = json.loads(answer.body)
-        best = (
-            best_for_user(site, histories[body["user"]], body["alpha"], K)
-            if case.by == "user"
-            else best_for_query(site, body["query"], said["understood"], K)
-        )
-        if best is not None and len(best):
-            given = {item["item"] for item in said["items"]}
-            wanted = {site.data.catalogue.ids[place] for place in best}
+    for answer, exact in zip(said, best, strict=True):
+        if exact is not None and len(exact):
+            given = {item["item"] for item in answer["items"]}
+            wanted = {site.data.catalogue.ids[place] for place in exact}
             shares.append(len(given & wanted) / len(wanted))
     return float(np.mean(shares))
+
+
+def _best_for_users(
+    site: Synthetic, bodies: Sequence[dict[str, Any]]
+) -> list[Places | None]:
+    histories = {history.user: history for history in site.data.histories}
+    return [best_for_user(site, histories[b["user"]], b["alpha"], K) for b in bodies]
+
+
+def _best_for_queries(
+    site: Synthetic, bodies: Sequence[dict[str, Any]], said: Sequence[dict[str, Any]]
+) -> list[Places | None]:
+    cache = open_site(site.folder).cache / "language"  # where the server's head is
+    language = Language(site.data.catalogue, site.encoder, cache)
+    return [
+        best_for_query(
+            site, language.understand(body["query"])[1], answer["understood"], K
+        )
+        for body, answer in zip(bodies, said, strict=True)
+    ]

@@ -8,7 +8,7 @@ import torch
 from torch.autograd import backward
 
 from client.examples import UserExample, draw_batch
-from client.model import HybridModel, default_alpha
+from client.model import HALF_TRUST, HybridModel, default_alpha, trust
 from tests.factories import tiny_model, users
 
 KEY = [3]
@@ -89,6 +89,7 @@ def test_a_score_is_alpha_text_plus_the_rest_cf_plus_prior(tmp_path: Path) -> No
     text = vectors @ taste / np.linalg.norm(taste)
     cf = factors @ (weights @ factors[history]) + biases
     wanted = 0.3 * model.recipe.temperature * text + 0.7 * model.recipe.cf_scale * cf
+    wanted *= 9 / (9 + HALF_TRUST)
 
     got = model.score([history], alpha=0.3)[0]
 
@@ -106,12 +107,18 @@ def test_users_of_any_history_length_are_scored_together(tmp_path: Path) -> None
     assert together[0] == pytest.approx(model.score([histories[0]], 0.5)[0])
 
 
-def test_a_user_without_history_is_served_by_prior_and_bias(tmp_path: Path) -> None:
+def test_a_user_without_history_is_served_by_the_prior(tmp_path: Path) -> None:
     model = tiny_model(tmp_path)
 
     got = model.score([np.zeros(0, np.int64)], alpha=0.5)[0]
 
-    assert np.argmax(got) == 29
+    assert got == pytest.approx(np.linspace(0, 1, 30))
+
+
+def test_a_history_counts_more_the_longer_it_is_and_nothing_without_likes() -> None:
+    assert trust(torch.tensor([0, 1, 3, 50])).tolist() == pytest.approx(
+        [0, 0.25, 0.75, 2500 / 2503]
+    )
 
 
 def test_a_user_without_likes_teaches_nothing(tmp_path: Path) -> None:

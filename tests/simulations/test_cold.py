@@ -169,7 +169,7 @@ def test_requests_and_texts_lead_newcomers_to_what_popularity_does_not_know(
     tmp_path: Path,
 ) -> None:
     """With the real encoder: the texts of this population hint at its themes."""
-    stage, _ = stage_of(tmp_path, whole(400, 600), base="minilm", rounds=2)
+    stage, _ = stage_of(tmp_path, whole(300, 300), base="minilm")
 
     made = {each.name: each for each in cold_start(stage, folds=2)}
 

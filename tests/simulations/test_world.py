@@ -89,7 +89,7 @@ def test_what_users_declared_comes_to_their_site_folder(tmp_path: Path) -> None:
     assert [list(data.people) for data in found] == [
         [history.user for history in data.histories] for data in found
     ]
-    assert found[0].people | found[1].people == people
+    assert {**found[0].people, **found[1].people} == people
 
 
 def test_a_site_without_anyone_to_evaluate_is_refused(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_site_folder_is_a_site_with_the_budget_that_was_asked(tmp_path: Path) 
     assert (one.policy.epsilon, two.policy.epsilon) == (4.0, 1.5)
     assert (one.policy.users, one.policy.delta) == (300, 1e-6)
     assert one.policy.modules == ("output",)
-    assert one.policy.releases == ("popularity", "metrics")
+    assert one.policy.releases == ("popularity", "metrics", "serving")
     assert not one.policy.insecure_test_noise
     assert {path.name for path in folders["site-1"].iterdir()} == {
         "site.toml",

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from client.serving.language.bounds import Amount, BoundWords, How
-from client.serving.language.grammar import Grammar, Toward, Wish
+from client.serving.language.grammar import Degree, Grammar, Toward, Wish
 from client.serving.language.names import Measure
 
 _DIGITS: Final = {sign: at for at, sign in enumerate("零一二三四五六七八九")}
@@ -145,7 +145,7 @@ _WISHES = (
 _HAN = "[\u4e00-\u9fff]"
 _SAID = rf"(?P<words>(?:(?![,。的了吧吗呢和或但])(?!一点|一些){_HAN}){{1,6}})"
 _DEGREES = tuple(
-    (weight, re.compile(pattern))
+    Degree(re.compile(pattern), weight)
     for weight, pattern in (
         (-1.0, rf"(?:不要|别|不想看|不)(?:那么|这么|太|过于)(?:多)?{_SAID}(?:的|了)?"),
         (-1.0, rf"少(?:一点|一些|点|些)(?:的)?{_SAID}"),
@@ -155,8 +155,8 @@ _DEGREES = tuple(
     )
 )
 _IDLE = (
-    "我想要看读买听找有没吗呢吧啊的了是一部个本些点几片给请推荐什么好不都也还就可以能"
-    "适合今晚天周末孩子最更很比较来只用在里中和或与及但而且种类那这样你我们大家您帮关于讲有"
+    "我你想要看买听找有没吗呢吧啊的了是一些点请给都也还就能很更最来和或与及但而且这那部本个几讲用在里"
+    "中只不"
 )
 
 CHINESE: Final = Grammar(
@@ -179,6 +179,7 @@ CHINESE: Final = Grammar(
         "不仅|不只|不管|无论|没关系|不限|不知道|有没有|是不是|要不要|没看过"
     ),
     like=re.compile("像|好像|类似(?:于)?|如同|仿照|喜欢(?:看)?(?:过)?|看过|和|跟|与"),
+    like_after=re.compile("》?\\s*(?:那样|这样|之类|一样|式|类型|风格|差不多)"),
     ends=frozenset("但而只来给想"),
     turns=frozenset("的了都也还最更"),
     joins=(frozenset("或"), frozenset("和与及")),

@@ -101,7 +101,8 @@ def _degree(leaning: Leaning, model: Served, vectors: Vectors) -> Array:
     if leaning.toward == "meaning":
         return _alike(model.vectors @ vectors([leaning.words])[0])
     read = model.numbers[leaning.toward]
-    value, known = np.zeros(len(model)), np.zeros(len(model), np.bool_)
+    value = np.zeros(len(model), np.float64)
+    known = np.zeros(len(model), np.bool_)
     value[read.places], known[read.places] = (read.low + read.high) / 2, True
     return _by_rank(value, known)
 
@@ -121,7 +122,8 @@ def _by_rank(value: npt.NDArray[np.floating], known: Mask) -> Array:
 def _alike(cosines: Array) -> Array:
     """Return how much more alike than others each item is, from -1 to 1."""
     spread = max(float(cosines.std()), 1e-9)
-    return np.tanh((cosines - cosines.mean()) / np.float32(2 * spread))
+    degree: Array = np.tanh((cosines - cosines.mean()) / np.float32(2 * spread))
+    return degree
 
 
 def _share(values: Sequence[str], name: str, model: Served) -> Array:
@@ -129,5 +131,5 @@ def _share(values: Sequence[str], name: str, model: Served) -> Array:
     count = np.zeros(len(model), np.float32)
     for value in values:
         count[model.attributes[name].get(value, np.zeros(0, np.int64))] += 1
-    share: Array = np.maximum(count - 1, 0) / np.float32(len(values) - 1)
+    share: Array = np.maximum(count - 1, 0) * np.float32(1 / (len(values) - 1))
     return share

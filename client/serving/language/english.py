@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from client.serving.language.bounds import Amount, BoundWords, How, number_words
-from client.serving.language.grammar import Grammar, Toward, Wish
+from client.serving.language.grammar import Degree, Grammar, Toward, Wish
 from client.serving.language.names import Measure
 from client.serving.language.spelling import split, stem
 
@@ -42,7 +42,7 @@ _POINT = (
 _AMOUNT = (
     rf"(?:[$€£¥]\s?)?(?<![\w.])(?:\d+(?:[.,]\d+)?|an?(?=\s(?:hour|hundred))"
     rf"|(?:{'|'.join(_NUMBERS)})(?!\w))"
-    rf"(?:[\s-]?(?:{'|'.join(unit for *_, unit in _UNITS)})(?!\w))?(?![\w.]*\d)"
+    rf"(?:[\s-]?(?:{'|'.join(unit for *_, unit in _UNITS)})(?!\w))?(?!\w|[.,]\d)"
 )
 _P, _Q = rf"(?P<p>{_POINT})", rf"(?P<q>{_POINT})"
 _A, _B = rf"(?P<p>{_AMOUNT})", rf"(?P<q>{_AMOUNT})"
@@ -217,7 +217,8 @@ such own made make tell know think tired sick bored think thinking time if thoug
 however well even ever never always already sometimes film films movie movies please
 kinda sorta ok okay with want give help choose pick picks idea ideas option options list
 top actually basically somehow somewhere rather gimme wanna gonna got dont doesnt
-thx u ur r plz pls tonite recomend recommed wat smth sth lol hmm um ah oh wow bye dear
+surprise thx u ur r plz pls tonite recomend recommed wat smth sth
+lol hmm um ah oh wow bye dear
 isnt cant wont couldnt shouldnt rating ratings rated star stars year years era decade
 genre genres type price sure mind bit actual because
 """
@@ -251,9 +252,7 @@ _WORDS = r"(?P<words>(?!(?:than|like|of|and|or|but)\b)[^\W\d_]+(?:-[^\W\d_]+)*"
 _WORDS += r"(?:\s+(?!(?:and|or|but|with|than|please|from|in|for|by|so|though|films?"
 _WORDS += r"|movies?|books?|ones?|things?|this|too|about|the|then|that|also|as"
 _WORDS += r"|more|less|not|no)\b)[^\W\d_]+){0,1})"
-_SOFTER = (
-    r"(?:an?\s+(?:little|bit|lot|touch)\s+|much\s+|slightly\s+|somewhat\s+|even\s+)?"
-)
+_SOFTLY = r"(?:(?:an?\s+(?:little|bit|lot|touch)|much|slightly|somewhat|even)\s+)"
 _TOO = (
     r"(?:(?:not|nothing|never|isn'?t|aren'?t|without\s+being|don'?t\s+be)\s+"
     r"(?:(?:that's|that\s+is|be|all)\s+)?(?:too|so|very|that|as|overly|"
@@ -261,24 +260,27 @@ _TOO = (
     r"(?:without|not|no)\s+(?:too|so|that)\s+(?:much|many)|nothing\s+too)"
 )
 _DEGREES = (
-    (-1.0, re.compile(rf"\b{_TOO}\s+(?:of\s+an?\s+)?{_WORDS}", re.IGNORECASE)),
-    (
-        -1.0,
+    Degree(re.compile(rf"\b{_TOO}\s+(?:of\s+an?\s+)?{_WORDS}", re.IGNORECASE), -1.0),
+    Degree(
         re.compile(
-            rf"\b{_SOFTER}(?:less|fewer|not\s+so)\s+(?:of\s+an?\s+)?{_WORDS}",
+            rf"\b(?:{_SOFTLY})?(?:less|fewer|not\s+so)\s+(?:of\s+an?\s+)?{_WORDS}",
             re.IGNORECASE,
         ),
+        -1.0,
     ),
-    (1.0, re.compile(rf"\b{_SOFTER}more\s+(?:of\s+an?\s+)?{_WORDS}", re.IGNORECASE)),
-    (
-        1.0,
+    Degree(
+        re.compile(rf"\b{_SOFTLY}more\s+(?:of\s+an?\s+)?{_WORDS}", re.IGNORECASE), 1.0
+    ),
+    Degree(re.compile(rf"\bmore\s+{_WORDS}", re.IGNORECASE), 1.0, plain=True),
+    Degree(
         re.compile(
-            rf"\b{_SOFTER}(?P<words>(?!(?:prem|front|sold|cour|barr|carr|earl|cash)ier)"
+            rf"\b(?:{_SOFTLY})?(?P<words>(?!(?:prem|front|sold|cour|barr|carr|cash)ier)"
             r"[a-z]{3,}ier|darker|lighter|sadder|slower|faster|calmer|softer|quieter"
             r"|weirder|smarter|warmer|gentler|stranger|kinder|bigger|smaller|louder"
             r"|simpler|sweeter|tenser)\b",
             re.IGNORECASE,
         ),
+        1.0,
     ),
 )
 _WHAT = r"(?P<what>[^\W\d_]+(?:[\s-][^\W\d_]+)?)"
@@ -310,6 +312,9 @@ ENGLISH: Final = Grammar(
     no=_verbose(_NO),
     not_no=_verbose(_NOT_NO),
     like=_verbose(_LIKE),
+    like_after=re.compile(
+        r"\s*-?(?:like|ish|esque|style|styled|type)\b", re.IGNORECASE
+    ),
     ends=frozenset(
         ["but", "though", "however", "yet", "although", "just", "only", "please"]
     ),

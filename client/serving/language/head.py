@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
+from client.serving.language.hints import pieces_of
 from client.serving.language.spelling import Word
 from shared.encoder import Reading
 from shared.protocol import Array
@@ -89,15 +90,16 @@ def word_vectors(reading: Reading, words: Sequence[Word], width: int) -> Array:
 
     A word beyond the end of what was read has zeros.
     """
-    hidden = reading.hidden[:, :width]
-    hidden = hidden - hidden.mean(axis=1, keepdims=True)
-    hidden /= hidden.std(axis=1, keepdims=True) + 1e-6
-    begins, ends = reading.spans[:, 0], reading.spans[:, 1]
-    made = np.zeros((len(words), width), np.float32)
-    for at, word in enumerate(words):
-        inside = (begins < word.end) & (ends > word.begin)
-        if inside.any():
-            made[at] = hidden[inside].mean(axis=0)
+    hidden = standardised(reading.hidden[:, :width])
+    inside = pieces_of(reading, words).astype(np.float32)
+    made: Array = inside @ hidden / np.maximum(inside.sum(axis=1, keepdims=True), 1)
+    return made
+
+
+def standardised(rows: Array) -> Array:
+    """Return rows with mean 0 and deviation 1."""
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    made: Array = rows / (np.sqrt((rows * rows).mean(axis=1, keepdims=True)) + 1e-6)
     return made
 
 

@@ -6,14 +6,16 @@ the decision is about.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from client.serving.language.bounds import Bound, bounds
-from client.serving.language.grammar import Grammar, Wish
-from client.serving.language.names import Match, Names, is_kind
+from client.serving.language.grammar import Degree, Grammar, Wish
+from client.serving.language.names import Match, Names, kinds_among
 from client.serving.language.spelling import Word, split
+from client.serving.model import Mask
+from shared.encoder import Reading
 from shared.protocol import Array
 
 _QUOTED = re.compile(r"[\"《「]\s*([^\"《》「」]+?)\s*[\"》」]")
@@ -58,17 +60,18 @@ class BoundHint(Span):
 
 @dataclass(frozen=True, slots=True)
 class WishHint(Span):
-    """An order by a measure."""
+    """An order by a measure, with the weight that is left of "less" and "not too"."""
 
     wish: Wish
     words: str
+    weight: float
 
 
 @dataclass(frozen=True, slots=True)
 class DegreeHint(Span):
-    """More (1) or less (-1) of what some words mean."""
+    """More or less of what some words mean."""
 
-    weight: float
+    degree: Degree
     words: str
 
 
@@ -83,6 +86,7 @@ class Hints:
     wishes: tuple[WishHint, ...]
     degrees: tuple[DegreeHint, ...]
     idle: tuple[bool, ...]  # which words say nothing of an item
+    broken: tuple[bool, ...]  # which words the encoder has to spell in pieces
     parted: tuple[bool, ...]  # before which words there is a comma or the like
 
     def columns(self, names: Names) -> Array:
@@ -106,27 +110,30 @@ class Hints:
         return made
 
 
-def hints_of(text: str, names: Names, grammar: Grammar) -> Hints:
-    """Return what lists and rules see in a text."""
+def hints_of(text: str, reading: Reading, names: Names, grammar: Grammar) -> Hints:
+    """Return what lists and rules see in a text that was read."""
     words = split(text)
-    idle = _idle(text, words, grammar)
+    idle = _idle(text, words, names, grammar)
 
     def at(begin: int, end: int) -> tuple[int, int]:
         inside = [n for n, word in enumerate(words) if begin <= word.begin < end]
         return (inside[0], inside[-1] + 1) if inside else (0, 0)
 
+    matches = tuple(names.matches(words))
     wishes = [
-        WishHint(*at(*found.span()), wish, found[0])
+        WishHint(*at(*found.span()), wish, found[0], wish.weight)
         for wish in grammar.wishes
         for found in wish.pattern.finditer(text)
     ]
-    matches = tuple(names.matches(words))
     degrees = [
-        DegreeHint(*at(*found.span()), weight, found["words"])
-        for weight, pattern in grammar.degrees
-        for found in pattern.finditer(text)
+        DegreeHint(*at(*found.span()), degree, found["words"])
+        for degree in grammar.degrees
+        for found in degree.pattern.finditer(text)
     ]
-    named = {place for it in matches if it.sure for place in range(it.begin, it.end)}
+    wishes, degrees = _by_degree(wishes, degrees)
+    named = {
+        place for it in matches if it.by == "name" for place in range(it.begin, it.end)
+    }
     return Hints(
         words=words,
         matches=matches,
@@ -139,14 +146,47 @@ def hints_of(text: str, names: Names, grammar: Grammar) -> Hints:
         degrees=tuple(
             each  # "more comedies" asks for comedies
             for each in degrees
-            if each.weight < 0 or not named.intersection(range(each.begin, each.end))
+            if not each.degree.plain
+            or not named.intersection(range(each.begin, each.end))
         ),
         idle=idle,
+        broken=tuple((pieces_of(reading, words).sum(axis=1) > 1).tolist()),
         parted=tuple(
             bool(_MARK.search(text[before.end if before else 0 : word.begin]))
             for before, word in zip((None, *words), words, strict=False)
         ),
     )
+
+
+def _by_degree(
+    wishes: Sequence[WishHint], degrees: Sequence[DegreeHint]
+) -> tuple[list[WishHint], list[DegreeHint]]:
+    """Return orders by degree as orders: "not too old" is one, not a meaning."""
+    turned, others = list[WishHint](), list[DegreeHint]()
+    for degree in degrees:
+        within = [
+            wish
+            for wish in wishes
+            if degree.begin <= wish.begin and wish.end <= degree.end
+        ]
+        if not within:
+            others.append(degree)
+            continue
+        wish = within[0]
+        if wish.begin > degree.begin:
+            weight = wish.weight * degree.degree.weight
+            turned.append(
+                replace(wish, begin=degree.begin, words=degree.words, weight=weight)
+            )
+    return [*turned, *wishes], others
+
+
+def pieces_of(reading: Reading, words: Sequence[Word]) -> Mask:
+    """Return which tokens of what was read are of which word, [words, tokens]."""
+    begins = np.array([word.begin for word in words], np.int64)[:, None]
+    ends = np.array([word.end for word in words], np.int64)[:, None]
+    inside: Mask = (reading.spans[:, 0] < ends) & (reading.spans[:, 1] > begins)
+    return inside
 
 
 def _titles(
@@ -170,10 +210,13 @@ def _titles(
         if end == place:
             continue
         before = text[: word.begin].rstrip(_MARKS)
-        alike = len(before) in liked or bool(
-            found
-            and found[-1].alike
-            and _JOINED.fullmatch(text[words[found[-1].end - 1].end : word.begin])
+        joined = found and _JOINED.fullmatch(
+            text[words[found[-1].end - 1].end : word.begin]
+        )
+        alike = (
+            len(before) in liked
+            or bool(joined and found[-1].alike)
+            or bool(grammar.like_after.match(text, words[end - 1].end))
         )
         marked = word.begin in quoted
         proper = _proper(words[place:end]) and not (end == place + 1 and idle[place])
@@ -190,12 +233,21 @@ def _proper(words: Sequence[Word]) -> bool:
     )
 
 
-def _idle(text: str, words: Sequence[Word], grammar: Grammar) -> tuple[bool, ...]:
-    """Return which words say nothing of an item, in any catalogue."""
-    asked = [found.span() for found in grammar.asks.finditer(text)]
+def _idle(
+    text: str, words: Sequence[Word], names: Names, grammar: Grammar
+) -> tuple[bool, ...]:
+    """Return which words say nothing of an item."""
+    small = (grammar.asks, grammar.no, grammar.not_no)
+    asked = [found.span() for each in small for found in each.finditer(text)]
+    kinds = kinds_among(words) - names.telling(words)
     return tuple(
-        word.key in grammar.filler
-        or is_kind(word.text)
+        (word.key in grammar.filler and not _hyphened(text, word))
+        or place in kinds
         or any(begin <= word.begin < end for begin, end in asked)
-        for word in words
+        for place, word in enumerate(words)
     )
+
+
+def _hyphened(text: str, word: Word) -> bool:
+    """Return whether a word is joined to another, as in "feel-good"."""
+    return "-" in (text[max(word.begin - 1, 0)], text[min(word.end, len(text) - 1)])

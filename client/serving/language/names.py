@@ -27,8 +27,12 @@ from shared.catalogue import Catalogue
 
 Role = Literal["number", "kind", "maker", "trait"]
 Measure = Literal["year", "price", "rating", "length", "other"]
+By = Literal["name", "last name", "slip"]
 Target = tuple[str, str]  # an attribute and one of its values
 
+SAMPLE = 2000  # texts that are looked through for names of kinds
+RARE = 0.01  # share of them from which on a name tells items apart
+LONGEST_KIND = 3  # words of the name of a kind of item
 LONGEST = 12  # words of a name that is looked up
 MOST_NAMESAKES = 4  # people of one last name who are all meant by it
 MOST_OF_A_SERIES = 8  # items whose titles begin alike and are all meant by that
@@ -46,6 +50,10 @@ _MAKERS = _keys(
 _KINDS = _keys("kind domain medium media format")
 _EQUAL_KINDS = equal_keys(KINDS)
 _EQUAL = equal_keys([*KINDS, *TRAITS])
+_WRITTEN = tuple(
+    {key_of(name): name.strip() for name in group.split(",")}
+    for group in (*KINDS, *TRAITS)
+)
 _EQUAL_ATTRIBUTES = equal_keys(ATTRIBUTES)
 _MEASURES: tuple[tuple[Measure, frozenset[str]], ...] = (
     ("year", _keys("year decade released published date")),
@@ -78,6 +86,15 @@ class Attribute:
         """Return its name for a person."""
         name = self.name.replace("_", " ").replace("-", " ")
         return name[:-1] if name.endswith("s") and not name.endswith("ss") else name
+
+    def shown_in(self, language: str) -> str:
+        """Return its name for a person who asks in a language."""
+        groups = [group.split(",") for group in ATTRIBUTES]
+        own = {word.key for word in _parts(self.name)}
+        for names in groups if language == "zh" else ():
+            if own & {key_of(name) for name in names}:
+                return next(name.strip() for name in names if has_han(name))
+        return self.shown
 
     @cached_property
     def called(self) -> frozenset[str]:
@@ -116,13 +133,13 @@ class Match:
     Attributes:
         begin, end: Places of the first word and after the last.
         targets: What they may name.
-        sure: Whether they name it in full; else by a last name alone, or misspelt.
+        by: Whether by the whole name, a last name alone, or one that is misspelt.
     """
 
     begin: int
     end: int
     targets: tuple[Target, ...]
-    sure: bool
+    by: By
 
 
 class Names:
@@ -144,13 +161,26 @@ class Names:
             for name in dict.fromkeys(_aliases(title)):
                 self._titles[name] = (*self._titles.get(name, ()), place)
         self._slips = Slips(self._values)
+        self._telling = _telling(catalogue.texts)
 
-    @property
+    @cached_property
     def named(self) -> tuple[Attribute, ...]:
         """Return the attributes whose values are names."""
         return tuple(each for each in self.attributes if each.role != "number")
 
-    @property
+    def telling(self, words: Sequence[Word]) -> set[int]:
+        """Return the places of words that tell some items of this catalogue apart.
+
+        "Film" tells nothing among films, and "toy" a lot in a shop.
+        """
+        return {at for at, word in enumerate(words) if word.key in self._telling}
+
+    @cached_property
+    def kinds(self) -> frozenset[str]:
+        """Return the names of the attributes that tell kinds of item apart."""
+        return frozenset(each.name for each in self.attributes if each.role == "kind")
+
+    @cached_property
     def numbers(self) -> tuple[Attribute, ...]:
         """Return the attributes whose values are numbers."""
         return tuple(each for each in self.attributes if each.role == "number")
@@ -165,11 +195,11 @@ class Names:
         found = []
         for begin, end, key in _runs(words):
             if targets := self._values.get(key):
-                found.append(Match(begin, end, targets, sure=True))
+                found.append(Match(begin, end, targets, "name"))
             elif targets := self._last_names.get(key):
-                found.append(Match(begin, end, targets, sure=False))
+                found.append(Match(begin, end, targets, "last name"))
             elif end - begin < 3 and (near := self._slips.near(key)):
-                found.append(Match(begin, end, self._values[near], sure=False))
+                found.append(Match(begin, end, self._values[near], "slip"))
         return found
 
     def value(self, name: str, attribute: str = "") -> tuple[Target, ...]:
@@ -237,20 +267,34 @@ def title_of(text: str) -> str:
 
 
 def also_called(value: str) -> tuple[str, ...]:
-    """Return other names of a value, as they are written."""
+    """Return other names of a value and of no other, as they are written."""
     key = key_of(value)
+    own = [group for group in _WRITTEN if key in group]
     return tuple(
-        name.strip()
-        for group in (*KINDS, *TRAITS)
-        if key in (keys := {key_of(name): name for name in group.split(",")})
-        for name in keys.values()
-        if key_of(name) != key
+        name
+        for group in own
+        for other, name in group.items()
+        if other != key and sum(other in each for each in _WRITTEN) == 1
     )
 
 
-def is_kind(name: str) -> bool:
-    """Return whether a word stands for a kind of item, in any catalogue."""
-    return key_of(name) in _EQUAL_KINDS
+def kinds_among(words: Sequence[Word]) -> set[int]:
+    """Return the places of words that name a kind of item, in any catalogue."""
+    return {
+        place
+        for begin, end, key in _runs(words, LONGEST_KIND)
+        if key in _EQUAL_KINDS
+        for place in range(begin, end)
+    }
+
+
+def _telling(texts: Sequence[str]) -> frozenset[str]:
+    """Return the names of kinds that some texts mention, but not most of them."""
+    some = texts[:: max(1, len(texts) // SAMPLE)]
+    counts = Counter(key for text in some for key in {word.key for word in split(text)})
+    return frozenset(
+        kind for kind in _EQUAL_KINDS if RARE * len(some) < counts[kind] < len(some) / 2
+    )
 
 
 def _attribute(name: str, lists: Iterable[Sequence[str]]) -> Attribute:
@@ -284,15 +328,19 @@ def _parts(name: str) -> tuple[Word, ...]:
     return split(name.replace("_", " "))
 
 
-def _runs(words: Sequence[Word]) -> Iterator[tuple[int, int, str]]:
+def _runs(
+    words: Sequence[Word], longest: int = LONGEST
+) -> Iterator[tuple[int, int, str]]:
     for begin in range(len(words)):
-        yield from _runs_from(words, begin)
+        yield from _runs_from(words, begin, longest)
 
 
-def _runs_from(words: Sequence[Word], begin: int) -> Iterator[tuple[int, int, str]]:
+def _runs_from(
+    words: Sequence[Word], begin: int, longest: int = LONGEST
+) -> Iterator[tuple[int, int, str]]:
     """Yield begin, end and key of the runs of words that begin at a place."""
     key = ""
-    for end in range(begin, min(begin + LONGEST, len(words))):
+    for end in range(begin, min(begin + longest, len(words))):
         if words[end].key == "and":
             if not key:
                 return

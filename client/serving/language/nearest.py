@@ -6,6 +6,7 @@ when no name is near, or two are as near; and names of people have no meaning.
 
 import numpy as np
 
+from client.serving.language.head import standardised
 from client.serving.language.names import Names, Target
 from shared.encoder import Reading, TextEncoder
 from shared.protocol import Array
@@ -60,9 +61,7 @@ class Nearest:
 
 def pooled(reading: Reading) -> Array:
     """Return the mean standardised activation of what was read, [channels]."""
-    hidden = reading.hidden - reading.hidden.mean(axis=1, keepdims=True)
-    hidden /= hidden.std(axis=1, keepdims=True) + 1e-6
-    mean: Array = hidden.mean(axis=0)
+    mean: Array = standardised(reading.hidden).mean(axis=0)
     return mean
 
 

@@ -4,17 +4,47 @@
 "forget the genre" drops. A request that names a kind of item and more starts anew.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from client.serving.language.bounds import moved
 from client.serving.language.grammar import Grammar
-from client.serving.language.names import Names, is_kind
+from client.serving.language.names import Names, kinds_among
 from client.serving.language.spelling import key_of, split
 from client.serving.understood import Leaning, Range, Term, Understood
 
 MOST_LEANINGS = 8  # that a conversation keeps, the latest
+LONGEST_MEANING = 500  # characters of what it is about
+
+
+def believed(before: Understood, names: Names) -> Understood:
+    """Return what of an earlier request this catalogue can hold.
+
+    It comes back from outside, and the catalogue may be another one by now: what it
+    does not have is dropped, numbers are finite, weights within 1, and words few.
+    """
+    every = {each.name for each in names.attributes}
+    numbers = {each.name for each in names.numbers}
+    return replace(
+        before,
+        wanted=tuple(each for each in before.wanted if each.attribute in every),
+        unwanted=tuple(each for each in before.unwanted if each.attribute in every),
+        ranges=tuple(
+            each
+            for each in before.ranges
+            if each.attribute in numbers
+            and all(math.isfinite(end or 0.0) for end in (each.low, each.high))
+        ),
+        leanings=tuple(
+            replace(each, weight=max(-1.0, min(1.0, each.weight)))
+            for each in before.leanings[-MOST_LEANINGS:]
+            if each.toward in {*numbers, "popularity", "meaning"}
+            and math.isfinite(each.weight)
+        ),
+        meaning=before.meaning[:LONGEST_MEANING],
+    )
 
 
 def take_back(
@@ -42,8 +72,11 @@ def starts_anew(text: str, now: Understood, grammar: Grammar) -> bool:
     if any(pattern.search(text) for pattern in looks_back):
         return False
     asked = len(now.wanted) + len(now.ranges) + len(now.like) + 2 * bool(now.meaning)
-    kind = any(is_kind(word.text) for word in split(text))
-    return kind and asked > 1 and not any(each.weight < 0 for each in now.leanings)
+    return (
+        bool(kinds_among(split(text)))
+        and asked > 1
+        and not any(each.weight < 0 for each in now.leanings)
+    )
 
 
 def refined(
@@ -172,7 +205,7 @@ def _matter(leaning: Leaning) -> str:
 def _meaning(old: str, now: Understood, *, instead: bool) -> str:
     if not now.meaning or not old or instead:
         return now.meaning or old
-    return f"{old}, {now.meaning}"
+    return f"{old}, {now.meaning}"[-LONGEST_MEANING:]
 
 
 def _distinct(terms: Iterable[Term]) -> tuple[Term, ...]:

@@ -26,17 +26,18 @@ KINDS: Final = (
 )
 TRAITS: Final = (
     "sci-fi, science fiction, scifi, sf, science-fiction, 科幻, 科幻片, 科幻小说",
-    "horror, horror film, scary, scary movie, frightening, spooky, 恐怖, 恐怖片, 惊悚恐怖, 吓人",
-    "comedy, comic, funny, humorous, humor, humour, hilarious, 喜剧, 喜剧片, 搞笑, 搞笑片, 幽默",
-    "romance, romantic, love story, 爱情, 爱情片, 浪漫, 言情",
+    "horror, horror film, scary, scary movie, frightening, spooky, 恐怖, 恐怖片, 吓人",
+    "comedy, comic, funny, humorous, hilarious, romcom, 喜剧, 喜剧片, 搞笑, 幽默",
+    "romance, romantic, love story, romcom, 爱情, 爱情片, 浪漫, 言情",
     "drama, dramatic, 剧情, 剧情片, 正剧",
     "thriller, suspense, suspenseful, thrilling, 惊悚, 惊悚片, 悬疑惊悚, 紧张刺激",
-    "mystery, whodunit, whodunnit, detective, detective story, 悬疑, 悬疑片, 推理, 侦探",
+    "mystery, whodunit, detective, detective story, 悬疑, 悬疑片, 推理, 侦探",
     "crime, gangster, mafia, mob, criminal, 犯罪, 犯罪片, 黑帮",
     "action, action-packed, 动作, 动作片",
     "adventure, adventurous, 冒险, 冒险片, 探险",
     "animation, animated, cartoon, anime, 动画, 动画片, 卡通",
-    "children, kids, children's, kid, for children, for kids, 儿童, 儿童片, 少儿, 孩子",
+    "children, kids, kid, for children, for kids, family film, family movie, 儿童, 少儿"
+    ", 孩子",
     "family, for the whole family, family-friendly, 家庭, 合家欢",
     "documentary, documentaries, doc, docu, non-fiction film, 纪录片, 纪录, 记录片",
     "fantasy, fantastical, 奇幻, 奇幻片, 魔幻",

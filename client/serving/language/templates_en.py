@@ -121,7 +121,8 @@ what do you have by {maker}?
 which {trait} {nouns} {range} are {wish}?
 {trait} {trait} {nouns} {range} without any {no_trait}
 we are in the mood for {trait}, no {no_trait} though
-the best {trait} {nouns} {range}
+the {wish} {trait} {nouns} {range}
+the {wish} {noun} {range}
 thanks, now {trait}
 ok what about {about}
 the whole evening with {about}
@@ -191,7 +192,7 @@ WISHES: Final[dict[Measure | str, tuple[str, ...]]] = {
     ),
     "rating": (
         *("highly rated", "top-rated", "acclaimed", "critically acclaimed"),
-        *("award-winning", "well reviewed", "best rated"),
+        *("award-winning", "well reviewed", "best rated", "best", "best", "top"),
     ),
     "year": ("new", "newer", "recent", "modern", "old", "older", "classic", "vintage"),
     "price": ("cheap", "cheaper", "affordable", "inexpensive", "expensive", "budget"),

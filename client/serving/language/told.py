@@ -13,6 +13,7 @@ class Wording:
     """The words of one language for what can be understood.
 
     Attributes:
+        language: Which.
         numbers: Bounds on both sides, below, above, and one number.
         years: The same for years.
         leans: Toward -> words for more and for less of it.
@@ -22,6 +23,7 @@ class Wording:
         all: Where nothing is asked.
     """
 
+    language: str
     numbers: tuple[str, str, str, str]
     years: tuple[str, str, str, str]
     leans: Mapping[str, tuple[str, str]]
@@ -39,6 +41,7 @@ class Wording:
 
 _WORDING: Final = {
     "en": Wording(
+        language="en",
         numbers=(
             "{name} from {low:g} to {high:g}",
             "{name} from {low:g}",
@@ -70,6 +73,7 @@ _WORDING: Final = {
         all="Anything",
     ),
     "zh": Wording(
+        language="zh",
         numbers=(
             "{name} {low:g} 到 {high:g}",
             "{name} 不低于 {low:g}",
@@ -137,7 +141,8 @@ def _wanted(
         if attributes[name].role == "kind":
             yield wording.or_.join(_several(value) for value in values)
         else:
-            yield f"{attributes[name].shown} {wording.or_.join(values)}"
+            shown = attributes[name].shown_in(wording.language)
+            yield f"{shown} {wording.or_.join(values)}"
 
 
 def _several(kind: str) -> str:
@@ -152,7 +157,9 @@ def _range(part: Range, attributes: Mapping[str, Attribute], wording: Wording) -
     both, least, most, just = forms
     form = most if part.low is None else least if part.high is None else both
     form = just if part.low == part.high else form
-    return form.format(name=attribute.shown, low=part.low, high=part.high)
+    return form.format(
+        name=attribute.shown_in(wording.language), low=part.low, high=part.high
+    )
 
 
 def _leaning(
@@ -165,4 +172,4 @@ def _leaning(
         return wording.leans["popularity"][less]
     attribute = attributes[part.toward]
     forms = wording.leans.get(attribute.measure, wording.rather)
-    return forms[less].format(name=attribute.shown)
+    return forms[less].format(name=attribute.shown_in(wording.language))

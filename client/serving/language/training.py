@@ -43,7 +43,7 @@ def trained_head(
     grammars: Sequence[Grammar],
     cache: Path,
 ) -> Head:
-    """Return the head for an encoder and a catalogue; trained if it is not in ``cache``.
+    """Return the head for an encoder and a catalogue, trained if need be.
 
     Args:
         names: Of the catalogue.
@@ -80,7 +80,7 @@ def _train(
         for sentence, reading in zip(
             made, encoder.read([each.text for each in made]), strict=True
         ):
-            hints = hints_of(sentence.text, names, grammar)
+            hints = hints_of(sentence.text, reading, names, grammar)
             columns = hints.columns(names)
             if rng.random() < UNHINTED:
                 columns = np.zeros_like(columns)

@@ -20,7 +20,7 @@ from client.serving.language.hints import Hints, hints_of
 from client.serving.language.names import Names
 from client.serving.language.nearest import Nearest
 from client.serving.language.parse import Parts, parse
-from client.serving.language.refine import refined, starts_anew, take_back
+from client.serving.language.refine import believed, refined, starts_anew, take_back
 from client.serving.language.sentences import TEMPLATES
 from client.serving.language.spelling import han_share, normal
 from client.serving.language.told import sentence
@@ -101,17 +101,19 @@ class Language:
         reading = self._encoder.read([text])[0]
         _check_spelt(reading)
         old = before or Understood(language=grammar.language)
+        old = believed(old, self._names)
         left, kept = take_back(text, old, self._names, grammar)
-        hints = hints_of(left, self._names, grammar)
+        hints = hints_of(left, reading, self._names, grammar)
         parts = self._parts(left, hints, reading, grammar)
         rest = _stretches(hints, parts)
         now = _understood(left, parts, rest, grammar)
+        fresh = now.meaning
         if before is not None and not starts_anew(text, now, grammar):
             now = refined(left, kept, now, parts.compared, self._names, grammar)
         else:
             now = replace(now, leanings=(*now.leanings, *parts.compared))
         now = replace(now, sentence=sentence(now, self._names))
-        return now, self._meaning(text, now, reading, rest)
+        return now, self._meaning(now, fresh, reading, rest)
 
     def _grammar(self, text: str) -> Grammar:
         language = "zh" if han_share(text) > CHINESE_SHARE else "en"
@@ -133,18 +135,22 @@ class Language:
 
     def _meaning(
         self,
-        text: str,
         understood: Understood,
+        fresh: str,
         reading: Reading,
         rest: Sequence[tuple[int, int]],
     ) -> Array:
-        """Return the vector of a meaning, from the pass that is there if it can be."""
+        """Return the vector of a meaning: the request's own words, pooled in place.
+
+        They find as much as a pass over them alone would. What is left of an earlier
+        request needs a pass of its own.
+        """
         if not understood.meaning:
             if _has_parts(understood):
                 return np.zeros(self._encoder.width, np.float32)
             return self._encoder.meaning(reading)
-        if understood.meaning == text:
-            return self._encoder.meaning(reading)
+        if understood.meaning == fresh:
+            return self._encoder.meaning(_only(reading, rest))
         return self._encoder.meaning(self._encoder.read([understood.meaning])[0])
 
     def _set_names(
@@ -168,6 +174,17 @@ def _check_spelt(reading: Reading) -> None:
             "the request is in signs that this site's encoder cannot spell: ask in "
             "another language or script"
         )
+
+
+def _only(reading: Reading, stretches: Sequence[tuple[int, int]]) -> Reading:
+    """Return what was read of some stretches of the text; all, if none was."""
+    spans = reading.spans
+    inside = np.zeros(len(spans), np.bool_)
+    for begin, end in stretches:
+        inside |= (spans[:, 0] < end) & (spans[:, 1] > begin)
+    if not inside.any():
+        return reading
+    return Reading(spans[inside], reading.unknown[inside], reading.hidden[inside])
 
 
 def _stretches(hints: Hints, parts: Parts) -> list[tuple[int, int]]:

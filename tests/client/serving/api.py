@@ -16,16 +16,17 @@ from prometheus_client.registry import Collector
 from client.serving.added_items import NewItem
 from client.serving.app import make_app
 from client.serving.ask import Answer, Ask, Recommended
-from client.serving.contract import Busy, ModelCard, NotHere
+from client.serving.contract import ModelCard, NotHere
 from client.serving.events import Event
 from client.serving.interests import Interest
 from client.serving.keys import ROLES, Keys, make
 from client.serving.records import State
+from client.serving.refused import Refused
 from client.serving.routes.items import SERVED
 from client.serving.routes.people import SCIENCE_FICTION
 from client.serving.routes.recommend import ANSWERED, FILM
 from client.serving.settings import ServingSettings
-from shared.errors import ConfigError, StoreFailed
+from shared.errors import StoreFailed
 
 HERE = "http://127.0.0.1"
 SECRET = "xq-alice-9137"  # noqa: S105  # what nobody but its sender may read again
@@ -54,7 +55,7 @@ class StandIn:
         await self.release.wait()
         self.asked.append(ask)
         if unknown := ask.filters.keys() - {"genres", "year"}:
-            raise ConfigError(f"{len(unknown)} filters are none of genres, year")
+            raise Refused(f"{len(unknown)} filters are none of genres, year")
         seen = {event.item for event in self.events.values() if event.user == ask.user}
         left = [item for item in self.items if ask.include_seen or item not in seen]
         items = [replace(FILM, item=item, score=1.0) for item in left[: ask.k]]
@@ -122,7 +123,7 @@ class Broken(StandIn):
 class Crowded(StandIn):
     """A service that has no time, or no disk."""
 
-    def __init__(self, error: type[Busy | StoreFailed]) -> None:
+    def __init__(self, error: type[StoreFailed]) -> None:
         super().__init__()
         self.error = error
 

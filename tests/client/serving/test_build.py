@@ -8,6 +8,7 @@ import pytest
 import safetensors.numpy
 
 from client.examples import recency_weights
+from client.model import HALF_TRUST
 from client.serving.build import FROZEN, build, chosen, served_of
 from client.serving.model import Blocks
 from client.site import Site
@@ -57,6 +58,7 @@ def test_a_trained_model_is_served_with_its_own_scores(tmp_path: Path) -> None:
     text = made.vectors @ (taste / np.linalg.norm(taste))
     cf = made.factors @ likes.astype(np.float32)
     scores = alpha * recipe.temperature * text + (1 - alpha) * recipe.cf_scale * cf
+    scores *= 4 / (4 + HALF_TRUST)
 
     expected = model.score([user], alpha)[0]
     np.testing.assert_allclose(scores + made.prior, expected, atol=1e-4)

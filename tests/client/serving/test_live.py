@@ -82,6 +82,7 @@ def test_a_release_that_came_earlier_is_served_again(
 def test_the_last_good_release_serves_on_when_a_newer_one_is_damaged(
     site: Site, store: Store, operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(client.serving.live, "AGAIN_S", 0.0)
     send(site, operator, "spring/1", 1)
     live = Live(site.folder, None, store)
     folder = send(site, operator, "spring/2", 2)
@@ -93,7 +94,6 @@ def test_the_last_good_release_serves_on_when_a_newer_one_is_damaged(
     assert live.now.served.release == "spring/1"
     assert "ModelError" in live.fault
     (folder / WEIGHTS).write_bytes(whole)
-    monkeypatch.setattr(client.serving.live, "AGAIN_S", 0.0)
     assert live.renew()
     assert (live.now.served.release, live.fault) == ("spring/2", "")
 

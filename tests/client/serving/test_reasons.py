@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.serving.ask import Cause, Reason
+from client.serving.model import Blocks, Served
 from client.serving.rank import Ranked, Wish, rank
-from client.serving.reasons import Named, reasons
+from client.serving.reasons import GROUPS, Named, reasons
 from client.serving.settings import Rule
 from client.serving.taste import Past
 from shared.protocol import Array
@@ -129,7 +130,8 @@ def reason_of(place: int, wish: Wish, *named: Named) -> Reason:
 
 
 def test_a_sentence_names_what_raises_the_score_and_nothing_that_lowers_it() -> None:
-    past = Past(items=np.array([5, 2]), strengths=np.array([1, 0.5], np.float32))
+    strengths = np.array([1, 1, 1, 1, 0.5], np.float32)
+    past = Past(items=np.array([5, 13, 17, 21, 2]), strengths=strengths)
     adjustment = field(-3, 1)
     muted = Named(kind="interest", name="mute", text="war", amount=adjustment)
     term = Named(
@@ -140,7 +142,7 @@ def test_a_sentence_names_what_raises_the_score_and_nothing_that_lowers_it() -> 
 
     sentence = reason_of(9, wish, muted, term).sentence
 
-    assert sentence.startswith("Because you liked Title 5;")
+    assert sentence.startswith("Because you liked Title ")
     assert "Title 2" not in sentence
     assert "matches 'horror'" in sentence
     assert "favoured by this site" in sentence
@@ -184,3 +186,82 @@ def test_an_empty_list_needs_no_reasons() -> None:
     wish = Wish(allowed=~EVERYTHING)
 
     assert reasons(MODEL, wish, ranked(wish)) == ()
+
+
+FAN = Past(items=np.array([5, 1, 9]), strengths=np.ones(3, np.float32))
+
+
+def sentence_of(model: Served, place: int, wish: Wish, *named: Named) -> str:
+    only = replace(wish, allowed=np.arange(len(model)) == place)
+    list_ = rank(model, only, np.random.default_rng(0))
+    (reason,) = reasons(model, only, list_, named)
+    return reason.sentence
+
+
+def headed(factor: float, bias: float) -> Served:
+    """A model whose head knows one factor, the same for all items, and a bias."""
+    factors = np.zeros_like(MODEL.factors.parts[0])
+    factors[:, 0], factors[:, -1] = factor, bias
+    return replace(MODEL, factors=Blocks((factors,)))
+
+
+def titled(text: str) -> Served:
+    """A model whose item 5 has another text."""
+    texts = list(MODEL.catalogue.texts)
+    texts[5] = text
+    return replace(MODEL, catalogue=replace(MODEL.catalogue, texts=tuple(texts)))
+
+
+def test_an_item_that_everybody_chooses_is_not_told_to_be_chosen_by_taste() -> None:
+    wish, told = Wish(allowed=EVERYTHING, past=FAN), "people with your taste choose it"
+
+    assert told not in sentence_of(headed(0, 1), 13, wish)
+    assert told in sentence_of(headed(1, 0), 13, wish)
+    assert told in sentence_of(headed(1, -5), 13, wish)
+
+
+def test_a_sentence_names_two_items_of_the_history_at_most() -> None:
+    reason = reason_of(13, Wish(allowed=EVERYTHING, past=FAN))
+
+    assert sum(cause.kind == "history" for cause in reason.causes) == 3
+    assert sum(f"Title {n}" in reason.sentence for n in (1, 5, 9)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("Mrs. Doubtfire (1993). Comedy", "Mrs. Doubtfire (1993)"),
+        ("Dr. Strangelove. War, comedy", "Dr. Strangelove"),
+        ("E.T. the Extra-Terrestrial (1982). Family", "E.T. the Extra-Terrestrial"),
+        ("Toy Story (1995). Animation", "Toy Story (1995)"),
+        ("Title of no more than this", "Title of no more than this"),
+        ("It", "It"),
+    ],
+)
+def test_an_item_is_named_by_the_whole_of_its_title(text: str, title: str) -> None:
+    lone = Past(items=np.array([5]), strengths=np.ones(1, np.float32))
+
+    sentence = sentence_of(titled(text), 9, Wish(allowed=EVERYTHING, past=lone))
+
+    assert sentence.startswith(f"Because you liked {title}")
+    assert text not in sentence or text == title
+
+
+def test_a_long_title_is_cut() -> None:
+    lone = Past(items=np.array([5]), strengths=np.ones(1, np.float32))
+    wish = Wish(allowed=EVERYTHING, past=lone)
+
+    sentence = sentence_of(titled("long " * 40), 9, wish).partition(";")[0]
+
+    assert sentence.rstrip(".").endswith("…")
+    assert len(sentence.removeprefix("Because you liked ").rstrip(".")) <= 48
+
+
+def test_what_a_group_likes_is_not_called_an_interest_of_the_user() -> None:
+    groups = Named(kind="interest", name=GROUPS, text="any", amount=field(1, 1))
+    wish = Wish(allowed=EVERYTHING, adjustment=field(1, 1))
+
+    sentence = reason_of(9, wish, groups).sentence
+
+    assert "people like you enjoy it" in sentence.lower()
+    assert "interest" not in sentence

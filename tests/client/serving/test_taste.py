@@ -8,11 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from client.model import HALF_TRUST as TRUST_IN_TRAINING
 from client.model import HALF_WAY as IN_TRAINING
 from client.model import HybridModel
 from client.serving.model import Blocks, Served
 from client.serving.score import Extra, blend, products_of
-from client.serving.taste import AGAINST, HALF_WAY, NOBODY, Past, taste_of
+from client.serving.taste import AGAINST, HALF_TRUST, HALF_WAY, NOBODY, Past, taste_of
 from shared.catalogue import Catalogue
 from shared.protocol import Array
 from tests.client.serving.served import served
@@ -72,8 +73,11 @@ def test_with_plain_likes_the_scores_are_those_of_training(
     np.testing.assert_allclose(got, wanted, atol=1e-4)
 
 
-def test_alpha_falls_half_way_at_the_same_number_of_likes_as_in_training() -> None:
+def test_alpha_and_trust_are_half_way_at_the_same_number_of_likes_as_in_training() -> (
+    None
+):
     assert HALF_WAY == IN_TRAINING
+    assert HALF_TRUST == TRUST_IN_TRAINING
 
 
 def test_nobody_has_no_taste_and_leaves_everything_to_prior() -> None:

@@ -68,7 +68,7 @@ def test_every_item_is_in_the_topic_whose_centre_is_nearest() -> None:
 
     near = model.vectors.parts[0] @ topics.centres.T
     assert np.array_equal(topics.of_item, near.argmax(axis=1))
-    assert len(topics) == 11  # the root of 120
+    assert len(topics) == 5  # half the root of 120
 
 
 def test_topics_of_the_same_kind_are_told_apart() -> None:

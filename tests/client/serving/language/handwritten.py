@@ -40,9 +40,7 @@ REQUESTS = (
         None,
         1969,
     ),
-    Asked(
-        "animated movies for my daughter, no musicals", ("Animation",), ("Musical",)
-    ),
+    Asked("animated movies for my daughter, no musicals", ("Animation",), ("Musical",)),
     Asked(
         "war films that aren't dramas, older than 1980",
         ("War",),
@@ -119,20 +117,18 @@ REQUESTS = (
     # Only a refusal.
     Asked("anything but horror", (), ("Horror",)),
     Asked("no dramas please", (), ("Drama",)),
-    Asked(
-        "I'm sick of action and comedy, surprise me", (), ("Action", "Comedy")
-    ),
+    Asked("I'm sick of action and comedy, surprise me", (), ("Action", "Comedy")),
     Asked("nothing from the nineties", (), (), None, 1989),
-    Asked("everything except documentaries and westerns", (), ("Documentary", "Western")),
+    Asked(
+        "everything except documentaries and westerns", (), ("Documentary", "Western")
+    ),
     Asked("don't show me anything romantic", (), ("Romance",)),
     # With a subject, a mood or a title beside.
     Asked("a cartoon about a lion", ("Animation",)),
     Asked("space battles, science fiction, well known", ("Sci-Fi",)),
     Asked("something like Star Wars but not a war film", (), ("War",)),
     Asked("a detective story set in Los Angeles", ("Mystery",)),
-    Asked(
-        "submarine thrillers without romance", ("Thriller",), ("Romance",)
-    ),
+    Asked("submarine thrillers without romance", ("Thriller",), ("Romance",)),
     Asked("a popular comedy about a wedding from the 90s", ("Comedy",), (), 1990, 1999),
     Asked("gangster films, not too violent", ("Crime",)),
     Asked("kids movies with animals, no cartoons", ("Children's",), ("Animation",)),
@@ -163,7 +159,13 @@ REQUESTS = (
         ("Horror",),
     ),
     Asked("movie. western. 60s.", ("Western",), (), 1960, 1969),
-    Asked("want watch animation no musical 1990s", ("Animation",), ("Musical",), 1990, 1999),
+    Asked(
+        "want watch animation no musical 1990s",
+        ("Animation",),
+        ("Musical",),
+        1990,
+        1999,
+    ),
     Asked(
         "My wife likes romantic films and I can't stand war movies, what could we see?",
         ("Romance",),
