@@ -9,6 +9,7 @@ import copy
 import importlib
 import importlib.util
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -31,6 +32,7 @@ SENTENCES = (
     "I would like something like the last one but newer, shorter and less violent, "
     "for two evenings with friends who know every classic by heart",
 )
+_CONVERTING = threading.Lock()  # a trace of torch bears no other beside it
 Under = Callable[[Mapping[str, Tensor]], Array]  # tokens -> float32 [n, tokens, c]
 Way = Callable[[str], Array]  # a text -> its vector
 
@@ -112,7 +114,7 @@ def _by_openvino(frozen: nn.Module) -> Under:
     """Return what runs ``frozen`` by OpenVINO, in the precision it prefers here."""
     openvino = _openvino()
     ids = torch.ones((2, 8), dtype=torch.int64)
-    with warnings.catch_warnings(), torch.inference_mode():
+    with _CONVERTING, warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # a trace warns of each branch that it takes
         converted = openvino.convert_model(
             _Hidden(frozen), example_input={"input_ids": ids, "attention_mask": ids}

@@ -31,6 +31,12 @@ def serve(  # noqa: PLR0913  # one parameter for each option of the command
             "place of the one in force. Nobody's signature is asked for."
         ),
     ] = None,
+    no_page: Annotated[
+        bool,
+        typer.Option(
+            "--no-page", help="Make and print no key for the page; for a service."
+        ),
+    ] = False,
     cert: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
     key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
 ) -> None:
@@ -55,7 +61,7 @@ def serve(  # noqa: PLR0913  # one parameter for each option of the command
     premises.check()  # before all the rest is loaded, which takes seconds
     from client.serving.process import serve_forever  # noqa: PLC0415
 
-    serve_forever(premises, workers, typer.echo)
+    serve_forever(premises, workers, typer.echo, page=not no_page)
 
 
 def rollback(

@@ -27,6 +27,7 @@ LEAST, MOST = 0.02, 30  # lowest weight that is told, and how many interests
 AGAINST = {"hide": -1.0, "skip": -0.25}
 LOW_RATING = -0.5
 PINNED = 0.05  # of the recipe's temperature: about what parts places 1 and 10
+SEARCHED = 0.03  # of it, for the newest search; half as much for each one before it
 MUTED = -3.0  # of it: more than text, CF and prior together are apart
 NEVER = np.iinfo(np.int64).min
 _NO_HISTORY = UserHistory(
@@ -154,6 +155,26 @@ def adjustment(
         amount = np.zeros(len(model), np.float32)
         amount[places] = amounts[edit.state] * model.recipe.temperature
         adjusted.append(Adjustment(key, name, amount))
+    return tuple(adjusted)
+
+
+def searched(
+    keys: Sequence[str], model: Served, topics: Topics
+) -> tuple[Adjustment, ...]:
+    """Return what a user's searches add to every item's score.
+
+    Args:
+        keys: Of the interests that they named, newest first.
+        model: With the items.
+        topics: Of these items.
+    """
+    adjusted = []
+    for age, key in enumerate(keys):
+        found = _found(key, model, topics)
+        if found is not None:
+            amount = np.zeros(len(model), np.float32)
+            amount[found[1]] = SEARCHED * model.recipe.temperature * 0.5**age
+            adjusted.append(Adjustment(key, found[0], amount))
     return tuple(adjusted)
 
 

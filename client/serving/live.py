@@ -20,7 +20,7 @@ from client.sources import snapshot
 from shared.logs import told
 
 LOOK_S = 1.0  # between two looks at what the site's files say
-AGAIN_S = 15.0  # before a failed renewal is tried once more
+AGAIN_S = 15.0  # before a failed renewal is tried once more with the same files
 RESTS = 3.0  # times as long as it lasted, after one that did not fail
 
 log = logging.getLogger("tacit.site")
@@ -43,7 +43,8 @@ class Live:
             TacitError: If there is nothing that could be served.
         """
         self._folder, self._release, self._store = folder, release, store
-        self._stamp, self._rest_until = _stamp_of(folder), 0.0
+        self._stamp = _stamp_of(folder)
+        self._rest_until = self._again_from = 0.0
         self._changing = threading.Lock()
         self._items: dict[str, NewItem] = {}
         self._cursor, self.fault = 0, ""
@@ -62,15 +63,17 @@ class Live:
     def renew(self) -> bool:
         """Load anew if anything that is served has changed; return whether it was.
 
-        Between two renewals it rests some while, so that requests come first.
+        Between two renewals it rests some while, so that requests come first. What
+        could not be taken up is tried again later, or as soon as anything changes.
         """
         self.add_items()
-        if time.monotonic() < self._rest_until:
-            return False
         begun = time.monotonic()
+        if begun < self._rest_until:
+            return False
         try:
             stamp = _stamp_of(self._folder)
-            if stamp == self._stamp and not self.fault:
+            waits = not self.fault or begun < self._again_from
+            if stamp == self._stamp and waits:
                 return False
             self._stamp = stamp
             fresh = load(self._folder, self._release, self._store)
@@ -78,7 +81,7 @@ class Live:
             with self._changing:
                 self.now = fresh.with_items([*self._items.values()])
         except Exception as error:  # noqa: BLE001  # serving goes on, whatever came
-            self._rest_until = time.monotonic() + AGAIN_S
+            self._again_from = time.monotonic() + AGAIN_S
             if self.fault != type(error).__name__:
                 log.warning("the last good state serves on: %s", told(error))
             self.fault = type(error).__name__

@@ -48,15 +48,15 @@ class Stands:
     def __len__(self) -> int:
         return len(self._met)
 
-    def precede(self, events: Iterable[Event]) -> bool:
-        """Return whether events may be added: none is older than what was, or replaces it.
+    def takes(self, events: Iterable[Event]) -> bool:
+        """Return whether events can be added: none is older than those that were.
 
-        One that has a sentiment is taken to replace itself: it was read without before.
+        A review may come again with its sentiment: without, it said nothing.
         """
-        return all(event.time >= self._until and not event.sentiment for event in events)
+        return all(event.time >= self._until for event in events)
 
     def add(self, events: Iterable[Event]) -> Self:
-        """Add live events, oldest first; those on other items wait until these exist."""
+        """Add live events, oldest first; on what is not served they say nothing."""
         for event in events:
             self._until = event.time
             place = place_of(event.item, self._catalogue)
@@ -76,7 +76,7 @@ class Stands:
         return Past(
             items=_ints([place for place, _ in counting]),
             strengths=np.array([stand.strength for _, stand in counting], np.float32),
-            seen=np.sort(_ints(self._met)),
+            seen=_ints(sorted(self._met)),
             against=_ints([place for place, stand in newest if stand.against]),
             hidden=_ints([place for place, stand in newest if stand.hidden]),
         )

@@ -32,11 +32,16 @@ SILENT_S = 30  # a worker that says nothing for so long is killed
 
 
 def serve_forever(
-    premises: Premises, workers: int, tell: Callable[[str], None]
+    premises: Premises, workers: int, tell: Callable[[str], None], *, page: bool = True
 ) -> None:
     """Serve until the process is told to end.
 
-    The page's key is random, handed to the workers as a hash, and gone with them.
+    Args:
+        premises: What, and where.
+        workers: How many processes answer.
+        tell: Shows a line to whoever started this.
+        page: Whether the page gets a key of its own: random, told once, handed to the
+            workers as a hash, and gone with them. Without it the page asks for a key.
 
     Raises:
         TacitError: If address, site, release or data cannot be used.
@@ -44,8 +49,8 @@ def serve_forever(
     folder = Path(premises.folder)
     site = open_site(folder)
     Keys.of(folder)  # or each worker would find out by itself that it cannot be read
-    page_key = secrets.token_urlsafe(32)
-    hashed = hashlib.sha256(page_key.encode()).hexdigest()
+    page_key = secrets.token_urlsafe(32) if page else ""
+    hashed = hashlib.sha256(page_key.encode()).hexdigest() if page else ""
     os.environ[ENVIRONMENT] = json.dumps({**asdict(premises), "page_key": hashed})
     with premises.listen() as listening, suppress(KeyboardInterrupt):
         tell("Loading; the first start reads the whole catalogue.")
@@ -56,7 +61,7 @@ def serve_forever(
             run = partial(_supervise, workers, listening)
         tell(
             f"Site {site.settings.name} serves; Ctrl-C ends it.\n"
-            f"  page  {premises.address}/#key={page_key}"
+            f"  page  {premises.address}/" + (f"#key={page_key}" if page else "")
         )
         run()
 
@@ -102,6 +107,11 @@ def _supervise(workers: int, listening: socket.socket) -> None:
 
 @asynccontextmanager
 async def _closing(service: Service) -> AsyncIterator[None]:
-    """Let the service end with the application: what waits is written first."""
+    """Let the service end with the application: what waits is written first.
+
+    While a renewal is in torch's hands Python could not end the process but by a crash,
+    so then this does.
+    """
     yield
-    await asyncio.to_thread(service.close)
+    if not await asyncio.to_thread(service.close):
+        os._exit(0)

@@ -23,7 +23,8 @@ class ShownItem:
         item: Its identifier.
         team: Which arm gave it, of an interleaved list; else empty.
         explored: Whether it took a place kept for new items.
-        propensity: Chance that this item got this place.
+        propensity: Chance of this item at its place in its own ranking, given those
+            before it there; of an interleaved list the draft's coins are no part of it.
     """
 
     item: str

@@ -36,6 +36,7 @@ CREATE TABLE events (
     sentiment REAL NOT NULL,
     UNIQUE (user, id)
 ) STRICT;
+CREATE INDEX events_of ON events (user);
 CREATE TABLE edits (
     n INTEGER PRIMARY KEY AUTOINCREMENT,
     user TEXT NOT NULL,
@@ -43,6 +44,13 @@ CREATE TABLE edits (
     state TEXT NOT NULL,
     time INTEGER NOT NULL,
     UNIQUE (user, interest)
+) STRICT;
+CREATE TABLE searches (
+    n INTEGER PRIMARY KEY AUTOINCREMENT,
+    user TEXT NOT NULL,
+    event TEXT NOT NULL, -- id of the event whose words named the interest
+    interest TEXT NOT NULL,
+    UNIQUE (user, event, interest)
 ) STRICT;
 CREATE TABLE people (
     n INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -75,7 +83,7 @@ CREATE INDEX shown_at ON shown (time);
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
-OF_USERS = ("events", "edits", "people", "shown")  # tables with a column ``user``
+OF_USERS = ("events", "edits", "searches", "people", "shown")  # with a column ``user``
 
 
 def file_of(site: Path) -> Path:

@@ -136,7 +136,9 @@ class Wish(_Body):
 class _Happened(_Body):
     """What every event says."""
 
-    id: Annotated[Id, Field(description="Of the event; the same one of a user counts once.")]
+    id: Annotated[
+        Id, Field(description="Of the event; the same one of a user counts once.")
+    ]
     user: Id
     time: Annotated[
         int | None,

@@ -5,15 +5,17 @@ own doings. No error repeats what was asked.
 """
 
 import asyncio
+import logging
 import math
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -34,10 +36,16 @@ from client.serving.refused import Refused
 from client.serving.request import Mark, alike, answered
 from client.serving.sentiment import Sentiment
 from client.serving.store import Store
-from client.serving.wishes import Said
+from client.serving.wishes import Said, sought
 from client.site import open_site
 from shared.catalogue import Catalogue
+from shared.logs import told
 
+AT_ONCE = 8  # texts of events that are read before the next answer
+MOST_TASKS = 16  # that may be under way beside requests
+DAY_S = 86_400
+log = logging.getLogger("tacit.site")
+Of = tuple[str, str]  # user, and id of the event
 END_S = 2.0  # for a renewal that is under way when the service ends
 
 
@@ -56,18 +64,25 @@ class Service:
         self._rng = np.random.default_rng()
         self._encoding = ThreadPoolExecutor(1, "tacit-encoder")
         self._sentiment = Sentiment(self._live.now.built.encoder)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pruned = 0
         self._stop = threading.Event()
         self._watching = threading.Thread(
             target=self._live.watch, args=(self._stop,), name="tacit-live", daemon=True
         )
         self._watching.start()
 
-    def close(self) -> None:
-        """End: what waits is written first. A renewal that lasts is not waited for."""
+    def close(self) -> bool:
+        """End: what waits is written first. A renewal that lasts is not waited for.
+
+        Returns:
+            Whether nothing goes on.
+        """
         self._stop.set()
         self._watching.join(END_S)
         self._encoding.shutdown(cancel_futures=True)
         self._store.close()
+        return not self._watching.is_alive()
 
     async def recommend(self, ask: Ask) -> Answer:
         """Return what was asked for, and log the list that was shown."""
@@ -82,7 +97,14 @@ class Service:
         )
         answer, shown = answered(loaded, ask, said, mark, self._rng)
         self._store.log_shown(shown)
+        if mark.time - self._pruned >= DAY_S:
+            self._pruned = mark.time
+            self._aside(self._prune(mark.time - loaded.settings.keep_days * DAY_S))
         return answer
+
+    async def _prune(self, before: int) -> None:
+        """Let go of lists that were shown before then."""
+        await self._store.prune(before)
 
     async def _said(self, loaded: Loaded, ask: Ask) -> Said:
         """Return how the request's words are understood; the encoder has one thread."""
@@ -93,20 +115,54 @@ class Service:
         )
 
     async def add_events(self, events: Sequence[Event]) -> int:
-        """Keep events durably; return how many of them were new."""
-        if any(event.text and event.kind == "review" for event in events):
-            loop = asyncio.get_running_loop()
-            events = await loop.run_in_executor(self._encoding, self._felt, events)
-        return await self._store.add_events(events)
+        """Keep events durably; return how many of them were new.
 
-    def _felt(self, events: Sequence[Event]) -> list[Event]:
-        """Return events whose reviews carry the sentiment of their words."""
-        return [
-            replace(event, sentiment=self._sentiment.of(event.text))
-            if event.kind == "review" and event.text
-            else event
-            for event in events
-        ]
+        The words of reviews and searches are read after that, and not kept: at once if
+        they are few, else while others are answered.
+        """
+        new = await self._store.add_events(events)
+        worded = [event for event in events if event.text]
+        if 0 < len(worded) <= AT_ONCE:
+            await self._learn(worded)
+        elif worded and len(self._tasks) < MOST_TASKS:
+            self._aside(self._learn(worded))
+        elif worded:
+            log.warning("the words of %d events were not read", len(worded))
+        return new
+
+    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something while requests are answered; what fails is logged."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.warning("something aside of requests failed: %s", told(error))
+
+    async def _learn(self, events: Sequence[Event]) -> None:
+        """Keep what the words of reviews and searches say."""
+        loaded, loop = self._live.now, asyncio.get_running_loop()
+        for first in range(0, len(events), AT_ONCE):  # so that requests come between
+            read = partial(self._read, loaded, events[first : first + AT_ONCE])
+            sentiments, searches = await loop.run_in_executor(self._encoding, read)
+            await self._store.set_sentiments(sentiments)
+            await self._store.set_searches(searches)
+
+    def _read(
+        self, loaded: Loaded, events: Sequence[Event]
+    ) -> tuple[dict[Of, float], dict[Of, tuple[str, ...]]]:
+        """Return the sentiment of each review and the interests of each search."""
+        sentiments: dict[Of, float] = {}
+        searches: dict[Of, tuple[str, ...]] = {}
+        for event in events:
+            of = event.user, event.id
+            if event.kind == "review":
+                sentiments[of] = self._sentiment.of(event.text)
+            elif event.kind == "search":
+                searches[of] = sought(loaded, event.text)
+        return sentiments, searches
 
     def interests(self, user: str) -> tuple[Interest, ...]:
         """Return a user's interests, the strongest first."""

@@ -17,12 +17,20 @@ SELECT id, user, kind, item, rating, time, shown, ? FROM events
 WHERE user = ? AND id = ? AND kind = 'review' AND sentiment = 0 AND rating IS NULL"""
 SCORE_RATED = """
 UPDATE events SET sentiment = ?
-WHERE user = ? AND id = ? AND kind = 'review' AND sentiment = 0 AND rating IS NOT NULL"""
+WHERE user = ? AND id = ? AND kind = 'review' AND sentiment = 0 AND rating NOT NULL"""
 EVENTS_OF = "SELECT * FROM events WHERE user = ? AND n > ? ORDER BY n"
 
 EDIT = "INSERT OR REPLACE INTO edits (user, interest, state, time) VALUES (?, ?, ?, ?)"
 DROP_EDITS = "DELETE FROM edits WHERE user = ? AND state = 'none'"
 EDITS_OF = "SELECT interest, state, time FROM edits WHERE user = ? ORDER BY n"
+
+ADD_SEARCH = """
+INSERT INTO searches (user, event, interest) SELECT ?, ?, ?
+WHERE EXISTS (SELECT 1 FROM events WHERE user = ? AND id = ? AND kind = 'search')
+ON CONFLICT (user, event, interest) DO NOTHING"""
+SEARCHES_OF = """
+SELECT interest FROM searches WHERE user = ? GROUP BY interest ORDER BY MAX(n) DESC
+LIMIT ?"""
 
 DROP_DECLARED = "DELETE FROM people WHERE user = ?"
 DECLARE = "INSERT INTO people (user, attribute, value) VALUES (?, ?, ?)"

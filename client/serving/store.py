@@ -102,6 +102,28 @@ class Store:
         rows = self._read(sql.EVENTS_OF, (user, cursor))
         return [sql.event_of(row) for row in rows], rows[-1][0] if rows else cursor
 
+    async def set_searches(
+        self, found: Mapping[tuple[str, str], Sequence[str]]
+    ) -> None:
+        """Keep which interests the words of searches named, durably, each once.
+
+        Args:
+            found: User and id of the event -> keys of interests.
+
+        Raises:
+            StoreFailed: If they could not be kept.
+        """
+        rows = [(*of, key, *of) for of, keys in found.items() for key in keys]
+
+        def add(db: sqlite3.Connection) -> None:
+            db.executemany(sql.ADD_SEARCH, rows)
+
+        await self._writer.write(add)
+
+    def searches(self, user: str, most: int) -> list[str]:
+        """Return the interests that a user searched for, the newest first."""
+        return [key for (key,) in self._read(sql.SEARCHES_OF, (user, most))]
+
     async def edit(self, user: str, edits: Mapping[str, State], time: int) -> None:
         """Keep what a user said of interests durably; ``none`` takes it back.
 

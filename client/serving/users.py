@@ -77,6 +77,10 @@ class Users:
         """Return what a user said of interests, by key."""
         return {} if user in self._store.gone else self._store.edits(user)
 
+    def searches(self, user: str, most: int) -> list[str]:
+        """Return the interests that a user searched for, the newest first."""
+        return [] if user in self._store.gone else self._store.searches(user, most)
+
     def about(self, user: str) -> dict[str, str]:
         """Return what is declared of a user; over the API instead of by the data."""
         if user in self._store.gone:
@@ -119,21 +123,26 @@ class Users:
         return done
 
     def _now(self, user: str, model: Served) -> _Held:
-        """Return a user as of now; what came since the last time is added, if it may."""
+        """Return a user as of now; what came since the last time is added to it."""
         with self._lock:
             held = self._drop(user)
-            if held is not None and held.model is model:
-                fresh, cursor = self._store.events_of(user, held.cursor)
-                stands = held.stands
-            if held is None or held.model is not model or not stands.precede(fresh):
-                history = self._histories.of(user, self._places(model))
-                held, stands = None, Stands(history, model.catalogue)
+            if held is None or held.model is not model:
+                held = self._begun(user, model)
+            fresh, cursor = self._store.events_of(user, held.cursor)
+            if held.cursor and not held.stands.takes(fresh):
+                held = self._begun(user, model)
                 fresh, cursor = self._store.events_of(user)
-            if held is None or fresh:
-                stands.add(sorted(fresh, key=lambda event: event.time))
+            if fresh:
+                stands = held.stands.add(sorted(fresh, key=lambda event: event.time))
                 held = _Held(stands, cursor, model, stands.past())
             self._hold(user, held)
             return held
+
+    def _begun(self, user: str, model: Served) -> _Held:
+        """Return a user as the data alone have them."""
+        history = self._histories.of(user, self._places(model))
+        stands = Stands(history, model.catalogue)
+        return _Held(stands, 0, model, stands.past())
 
     def _places(self, model: Served) -> Ints:
         """Return where the model has the items of the data."""

@@ -12,7 +12,7 @@ import numpy as np
 from client.serving.allowed import allowed, known_places
 from client.serving.ask import Ask
 from client.serving.build import centred
-from client.serving.interests import adjustment, without
+from client.serving.interests import adjustment, searched, without
 from client.serving.language.constraints import direction, hard, leanings
 from client.serving.loaded import Loaded
 from client.serving.model import Ints, Mask, Served
@@ -24,6 +24,7 @@ from client.serving.taste import NOBODY, Past
 from client.serving.understood import Range, Term, Understood
 from shared.protocol import Array
 
+SEARCHES = 3  # newest interests searched for that count
 OF_STRANGERS = 0.1  # diversity of a list for somebody of whom nothing is known
 
 
@@ -48,16 +49,13 @@ class Said:
         """Read a request; it takes a forward pass of the encoder.
 
         Raises:
-            Refused: If the encoder cannot spell its language, or what came before is of
-                another catalogue.
+            Refused: If the encoder cannot spell its language.
         """
         model, centre, towards = (
             loaded.served,
             loaded.built.centre,
             loaded.built.towards,
         )
-        if before is not None:
-            _require_known(before, model)
         understood, vector = loaded.language.understand(text, before)
         meaning = centred(vector[None], centre)[0] if vector.any() else None
         return cls(
@@ -100,10 +98,11 @@ class Person:
     def of(cls, loaded: Loaded, ask: Ask, said: Said | None) -> Self:
         """Return who asks."""
         model, topics, users = loaded.served, loaded.topics, loaded.users
-        past, edits, about = NOBODY, {}, dict(ask.about)
+        past, edits, about, searches = NOBODY, {}, dict(ask.about), list[str]()
         if ask.user:
             past = users.past(ask.user, model)
             edits, about = users.edits(ask.user), users.about(ask.user) | about
+            searches = users.searches(ask.user, SEARCHES)
         if any(edit.state == "forgotten" for edit in edits.values()):
             past = without(past, users.events(ask.user), edits, model, topics)
         asked = [
@@ -117,6 +116,10 @@ class Person:
         named = [
             Named(kind="interest", name=key, text=name, amount=amount)
             for key, name, amount in adjustment(edits, model, topics, asked)
+        ]
+        named += [
+            Named(kind="interest", name=f"search:{key}", text=name, amount=amount)
+            for key, name, amount in searched(searches, model, topics)
         ]
         groups = _groups(loaded, about, past)
         past = _with_visit(past, known_places(model, ask.history))
@@ -162,6 +165,15 @@ def _matching(model: Served, part: Term | Range) -> Ints:
     return model.attributes[part.attribute].get(part.value, np.zeros(0, np.int64))
 
 
+def sought(loaded: Loaded, words: str) -> tuple[str, ...]:
+    """Return the keys of the interests that the words of a search name."""
+    try:
+        understood, _ = loaded.language.understand(words)
+    except Refused:
+        return ()  # in a language that the encoder cannot spell
+    return tuple(f"attribute:{t.attribute}:{t.value}" for t in understood.wanted)
+
+
 def notes(loaded: Loaded, ask: Ask, wish: Wish, said: Said | None) -> tuple[str, ...]:
     """Return what whoever asked may wonder about, one sentence each."""
     model, found = loaded.served, list[str]()
@@ -190,28 +202,6 @@ def _may(model: Served, past: Past, ask: Ask, said: Said | None) -> Mask:
         include_seen=ask.include_seen,
     )
     return may if said is None else may & said.fits
-
-
-def _require_known(before: Understood, model: Served) -> None:
-    """Refuse an earlier request that is of another catalogue, or that nobody made."""
-    attributes, numbers = model.attributes.keys(), model.numbers.keys()
-    bounds = [
-        b for part in before.ranges for b in (part.low, part.high) if b is not None
-    ]
-    sound = (
-        {part.attribute for part in (*before.wanted, *before.unwanted)} <= attributes
-        and {part.attribute for part in before.ranges} <= attributes
-        and {part.toward for part in before.leanings}
-        <= {*numbers, "popularity", "meaning"}
-        and all(abs(part.weight) <= 1 for part in before.leanings)
-        and all(np.isfinite(bounds))
-        and len(known_places(model, (*before.like, *before.unlike)))
-        == len(before.like) + len(before.unlike)
-    )
-    if not sound:
-        raise Refused(
-            "conversation is of another catalogue than this site has now: ask anew"
-        )
 
 
 def _groups(loaded: Loaded, about: dict[str, str], past: Past) -> list[Named]:

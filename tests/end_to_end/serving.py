@@ -8,14 +8,17 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
+from filelock import FileLock
 
+from client.forgotten import LIST
+from client.serving.schema import connected, file_of
 from simulations.bench.load import Load, closed, request
 from tests.end_to_end.deployment import TACIT, free_port
 
@@ -105,10 +108,11 @@ class Serving:
     def asked_by(self, worker: psutil.Process | None) -> Iterator[None]:
         """Let one worker answer alone, or none, for a moment."""
         with ExitStack() as resumed:
-            for other in self.workers():
-                if other != worker:
-                    other.suspend()
-                    resumed.callback(other.resume)
+            with self._locks():  # or who is stopped might hold one
+                for other in self.workers():
+                    if other != worker:
+                        other.suspend()
+                        resumed.callback(other.resume)
             yield
 
     def each_says(self, path: str) -> list[Any]:
@@ -132,6 +136,15 @@ class Serving:
         for one in self.running():
             one.kill()
         self.process.wait(PATIENCE_S)
+
+    @contextmanager
+    def _locks(self) -> Iterator[None]:
+        """Hold the locks that requests may have to wait for."""
+        store = connected(file_of(self.folder), "rw")
+        with closing(store), FileLock(self.folder / f"{LIST}.lock"):
+            store.execute("BEGIN IMMEDIATE")
+            yield
+            store.execute("ROLLBACK")
 
     def _is_ready(self) -> bool:
         assert self.process.poll() is None, self.said()
@@ -196,4 +209,4 @@ def until(holds: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < end
-        time.sleep(0.05)
+        time.sleep(0.25)  # asking stops workers for a moment

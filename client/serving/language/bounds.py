@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from client.serving.language.names import Attribute, Measure, Names
-from client.serving.language.spelling import key_of, split
+from client.serving.language.spelling import split
 from client.serving.understood import Range
 
 Interval = tuple[float | None, float | None]
@@ -192,6 +192,8 @@ def _attribute(
     """
     if measure is not None:
         return names.measured(measure) if said else None
+    if found[0].strip() == found["p"]:  # a number alone may be of anything
+        return None
     before = {word.key for word in split(found.string[: found.start()])[-3:]}
     others = [each for each in names.numbers if each.measure != "year"]
     called = next((each for each in others if before & each.called), None)
@@ -231,9 +233,3 @@ def _beside(edge: float, way: int, attribute: Attribute) -> float:
     if attribute.whole:
         return math.floor(edge) + 1 if way > 0 else math.ceil(edge) - 1
     return math.nextafter(edge, way * math.inf)
-
-
-def number_words(words: str) -> dict[str, int]:
-    """Return the numbers that words such as "ten=10 twenty=20" name."""
-    pairs = (pair.split("=") for pair in words.split())
-    return {key_of(name): int(value) for name, value in pairs}

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from client.serving.language.bounds import Amount, BoundWords, How, number_words
+from client.serving.language.bounds import Amount, BoundWords, How
 from client.serving.language.grammar import Degree, Grammar, Toward, Wish
 from client.serving.language.names import Measure
 from client.serving.language.spelling import split, stem
@@ -20,11 +20,30 @@ _DECADES: Final = {
     "noughties": 2000,
 }
 _CENTURIES: Final = {"nineteenth": 1800, "twentieth": 1900, "twenty-first": 2000}
-_NUMBERS: Final = number_words(
-    "one=1 two=2 three=3 four=4 five=5 six=6 seven=7 eight=8 nine=9 ten=10 twelve=12 "
-    "fifteen=15 twenty=20 thirty=30 forty=40 fifty=50 sixty=60 seventy=70 eighty=80 "
-    "ninety=90 hundred=100 thousand=1000"
-)
+_NUMBERS: Final = {
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+    "twelve": 12,
+    "fifteen": 15,
+    "twenty": 20,
+    "thirty": 30,
+    "forty": 40,
+    "fifty": 50,
+    "sixty": 60,
+    "seventy": 70,
+    "eighty": 80,
+    "ninety": 90,
+    "hundred": 100,
+    "thousand": 1000,
+}
 _UNITS: Final[tuple[tuple[Measure, float, str], ...]] = (
     ("price", 1.0, "dollars?|bucks?|euros?|pounds?|quid|usd|eur|gbp|yuan|[$€£¥]"),
     ("length", 60.0, "hours?|hrs?"),
@@ -146,8 +165,7 @@ def read_amount(words: str) -> Amount:
     """
     words = words.casefold()
     digits = re.search(r"\d+(?:[.,]\d+)?", words)
-    keys = [word.key for word in split(words)]
-    named = next((_NUMBERS[key] for key in keys if key in _NUMBERS), 1)
+    named = next((_NUMBERS[w.text] for w in split(words) if w.text in _NUMBERS), 1)
     value = float(digits[0].replace(",", ".")) if digits else float(named)
     for measure, scale, unit in _UNITS:
         if re.search(rf"(?<![a-z])(?:{unit})(?![a-z])", words):
@@ -217,8 +235,9 @@ such own made make tell know think tired sick bored think thinking time if thoug
 however well even ever never always already sometimes film films movie movies please
 kinda sorta ok okay with want give help choose pick picks idea ideas option options list
 top actually basically somehow somewhere rather gimme wanna gonna got dont doesnt
-surprise thx u ur r plz pls tonite recomend recommed wat smth sth
-lol hmm um ah oh wow bye dear
+surprise story stories tale tales thx u ur r plz pls tonite recomend recommed wat
+smth sth three four five six ten couple elements bits parts scenes lol hmm um ah oh
+wow bye dear fan style
 isnt cant wont couldnt shouldnt rating ratings rated star stars year years era decade
 genre genres type price sure mind bit actual because
 """
@@ -227,7 +246,7 @@ _NO = r"""
 |other\s+than|anything\s+but|everything\s+but|all\s+but|apart\s+from|avoid(?:ing)?|skip
 |(?:do|does|did|would|can|could|should|is|are|was|wo|ca)\s?n['o]?t(?:\s+(?:want|like|
 need|care\s+for|have|show\s+me|give\s+me|stand|feel\s+like|be|include))?|dont(?:\s+
-(?:want|like|give\s+me|show\s+me))?|hate|dislike|can(?:not|'?t)\s+stand|
+(?:want|like|give\s+me|show\s+me))?|hate[sd]?|dislike[sd]?|can(?:not|'?t)\s+stand|
 (?:sick|tired|bored)\s+of|fed\s+up\s+with|instead\s+of|rather\s+than|leave\s+out|drop
 |enough\s+of|free\s+of|spare\s+me|as\s+long\s+as\s+it(?:'s|\s+is)\s*n['o]?t)\b
 |\bnon-|(?<!\w)-(?=[a-z])
@@ -283,6 +302,12 @@ _DEGREES = (
         1.0,
     ),
 )
+_TURNS = frozenset(
+    {"with", "from", "by", "about", "in", "for", "set", "starring", "preferably"}
+    | {"instead", "made", "that", "which", "who", "where", "something", "anything"}
+    | {"some", "give", "maybe", "ideally", "then", "more", "newer", "older", "rather"}
+    | {"i"}
+)
 _WHAT = r"(?P<what>[^\W\d_]+(?:[\s-][^\W\d_]+)?)"
 
 
@@ -313,40 +338,12 @@ ENGLISH: Final = Grammar(
     not_no=_verbose(_NOT_NO),
     like=_verbose(_LIKE),
     like_after=re.compile(
-        r"\s*-?(?:like|ish|esque|style|styled|type)\b", re.IGNORECASE
+        r"\s*-?(?:like|ish|esque|style|styled|type|fans?)\b", re.IGNORECASE
     ),
     ends=frozenset(
         ["but", "though", "however", "yet", "although", "just", "only", "please"]
     ),
-    turns=frozenset(
-        [
-            "with",
-            "from",
-            "by",
-            "about",
-            "in",
-            "for",
-            "set",
-            "starring",
-            "preferably",
-            "instead",
-            "made",
-            "that",
-            "which",
-            "who",
-            "where",
-            "something",
-            "anything",
-            "maybe",
-            "ideally",
-            "then",
-            "more",
-            "newer",
-            "older",
-            "rather",
-            "i",
-        ]
-    ),
+    turns=_TURNS,
     joins=(frozenset(["or", "nor"]), frozenset(["and"])),
     breaks=re.compile(r"[.;:!?()\n]|\s-\s|—"),
     lists=re.compile(","),

@@ -20,6 +20,7 @@ from shared.protocol import Array
 OUTSIDE, ABOUT, TITLE, WISH = "outside", "about", "title", "wish"
 RIDGE = 3e-4  # weight of the squared coefficients in the loss
 STEPS = 60  # of L-BFGS
+LEAST = -30.0  # of a log chance: smaller numbers are no more exact, and very slow
 UNHINTED = 0.15  # share of training requests whose hints are left out
 
 Ints = npt.NDArray[np.int64]
@@ -120,7 +121,7 @@ def train(inputs: Array, targets: Ints, labels: tuple[str, ...]) -> Head:
         weights, bias = _shaped(flat, width)
         scores = inputs @ weights + bias
         scores -= scores.max(axis=1, keepdims=True)
-        grown = np.exp(scores)
+        grown = np.exp(np.maximum(scores, LEAST))
         total = grown.sum(axis=1, keepdims=True)
         missed = float((np.log(total)[:, 0] - (scores * truth).sum(1)).mean())
         error = (grown / total - truth) / count

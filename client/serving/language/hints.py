@@ -239,6 +239,12 @@ def _idle(
     """Return which words say nothing of an item."""
     small = (grammar.asks, grammar.no, grammar.not_no)
     asked = [found.span() for each in small for found in each.finditer(text)]
+    places = {word.begin: place for place, word in enumerate(words)}
+    for found in grammar.like.finditer(text):
+        rest = text[found.end() :]
+        place = places.get(len(text) - len(rest.lstrip(_MARKS)))
+        if place is not None and names.title(words, place)[0] > place:
+            asked.append(found.span())
     kinds = kinds_among(words) - names.telling(words)
     return tuple(
         (word.key in grammar.filler and not _hyphened(text, word))

@@ -21,7 +21,7 @@ from client.serving.language.spelling import (
     normal,
     split,
 )
-from client.serving.language.synonyms import ATTRIBUTES, KINDS, TRAITS
+from client.serving.language.synonyms import ATTRIBUTES, KINDS, PLAIN_KINDS, TRAITS
 from client.serving.numbers import span
 from shared.catalogue import Catalogue
 
@@ -48,7 +48,7 @@ _MAKERS = _keys(
     "designer producer performer narrator company"
 )
 _KINDS = _keys("kind domain medium media format")
-_EQUAL_KINDS = equal_keys(KINDS)
+_PLAIN_KINDS = frozenset(equal_keys(PLAIN_KINDS))
 _EQUAL = equal_keys([*KINDS, *TRAITS])
 _WRITTEN = tuple(
     {key_of(name): name.strip() for name in group.split(",")}
@@ -279,11 +279,11 @@ def also_called(value: str) -> tuple[str, ...]:
 
 
 def kinds_among(words: Sequence[Word]) -> set[int]:
-    """Return the places of words that name a kind of item, in any catalogue."""
+    """Return the places of words that name a plain kind of item."""
     return {
         place
         for begin, end, key in _runs(words, LONGEST_KIND)
-        if key in _EQUAL_KINDS
+        if key in _PLAIN_KINDS
         for place in range(begin, end)
     }
 
@@ -293,7 +293,7 @@ def _telling(texts: Sequence[str]) -> frozenset[str]:
     some = texts[:: max(1, len(texts) // SAMPLE)]
     counts = Counter(key for text in some for key in {word.key for word in split(text)})
     return frozenset(
-        kind for kind in _EQUAL_KINDS if RARE * len(some) < counts[kind] < len(some) / 2
+        kind for kind in _PLAIN_KINDS if RARE * len(some) < counts[kind] < len(some) / 2
     )
 
 

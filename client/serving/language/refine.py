@@ -155,13 +155,13 @@ def _wanted(old: Sequence[Term], now: Understood, *, also: bool) -> tuple[Term, 
         for term in old
         if term.attribute not in renewed and (term.attribute, term.value) not in refused
     ]
-    return _distinct([*kept, *now.wanted])
+    return distinct([*kept, *now.wanted])
 
 
 def _unwanted(old: Sequence[Term], now: Understood) -> tuple[Term, ...]:
     asked = {(term.attribute, term.value) for term in now.wanted}
     kept = [term for term in old if (term.attribute, term.value) not in asked]
-    return _distinct([*kept, *now.unwanted])
+    return distinct([*kept, *now.unwanted])
 
 
 def _ranges(old: Sequence[Range], new: Sequence[Range]) -> list[Range]:
@@ -208,7 +208,8 @@ def _meaning(old: str, now: Understood, *, instead: bool) -> str:
     return f"{old}, {now.meaning}"[-LONGEST_MEANING:]
 
 
-def _distinct(terms: Iterable[Term]) -> tuple[Term, ...]:
+def distinct(terms: Iterable[Term]) -> tuple[Term, ...]:
+    """Return one term for each value."""
     return tuple({(term.attribute, term.value): term for term in terms}.values())
 
 

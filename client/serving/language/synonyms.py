@@ -1,16 +1,20 @@
 """Names that mean the same wherever they are used, in English and Chinese.
 
 A group helps only where the catalogue has a value of one of its names; a name that is
-itself a value of the catalogue always means that value.
+itself a value of the catalogue always means that value. The plain kinds are what people
+say of any item, so they need not say anything.
 """
 
 from typing import Final
 
-KINDS: Final = (
+PLAIN_KINDS: Final = (
     "film, movie, flick, motion picture, feature film, picture, 电影, 影片, 片子, 片",
     "book, novel, paperback, 书, 书籍, 图书, 小说, 一本书",
     "product, item, article, gadget, 产品, 商品, 东西, 物品",
     "series, tv series, tv show, show, 电视剧, 剧集, 连续剧, 剧",
+)
+KINDS: Final = (
+    *PLAIN_KINDS,
     "album, record, lp, 专辑, 唱片",
     "song, track, tune, 歌, 歌曲",
     "music, 音乐",
@@ -26,7 +30,7 @@ KINDS: Final = (
 )
 TRAITS: Final = (
     "sci-fi, science fiction, scifi, sf, science-fiction, 科幻, 科幻片, 科幻小说",
-    "horror, horror film, scary, scary movie, frightening, spooky, 恐怖, 恐怖片, 吓人",
+    "horror, scary, frightening, spooky, 恐怖, 恐怖片, 吓人",
     "comedy, comic, funny, humorous, hilarious, romcom, 喜剧, 喜剧片, 搞笑, 幽默",
     "romance, romantic, love story, romcom, 爱情, 爱情片, 浪漫, 言情",
     "drama, dramatic, 剧情, 剧情片, 正剧",
@@ -39,11 +43,11 @@ TRAITS: Final = (
     "children, kids, kid, for children, for kids, family film, family movie, 儿童, 少儿"
     ", 孩子",
     "family, for the whole family, family-friendly, 家庭, 合家欢",
-    "documentary, documentaries, doc, docu, non-fiction film, 纪录片, 纪录, 记录片",
+    "documentary, documentaries, doc, docu, 纪录片, 纪录, 记录片",
     "fantasy, fantastical, 奇幻, 奇幻片, 魔幻",
     "film-noir, noir, film noir, 黑色电影",
-    "musical, musical film, 音乐剧, 歌舞, 歌舞片, 音乐片",
-    "war, wartime, war film, 战争, 战争片",
+    "musical, 音乐剧, 歌舞, 歌舞片, 音乐片",
+    "war, wartime, 战争, 战争片",
     "western, cowboy, wild west, cowboys, 西部, 西部片, 牛仔",
     "history, historical, period drama, 历史, 历史片, 古装",
     "biography, biographical, biopic, 传记, 传记片",

@@ -20,15 +20,21 @@ from client.serving.language.hints import Hints, hints_of
 from client.serving.language.names import Names
 from client.serving.language.nearest import Nearest
 from client.serving.language.parse import Parts, parse
-from client.serving.language.refine import believed, refined, starts_anew, take_back
+from client.serving.language.refine import (
+    believed,
+    distinct,
+    refined,
+    starts_anew,
+    take_back,
+)
 from client.serving.language.sentences import TEMPLATES
 from client.serving.language.spelling import han_share, normal
 from client.serving.language.told import sentence
 from client.serving.language.training import trained_head
+from client.serving.refused import Refused
 from client.serving.understood import Understood
 from shared.catalogue import Catalogue
 from shared.encoder import Reading, TextEncoder
-from shared.errors import ConfigError
 from shared.protocol import Array
 
 CHINESE_SHARE = 0.3  # of a request's words, from which it is a Chinese one
@@ -93,7 +99,7 @@ class Language:
             of it was.
 
         Raises:
-            ConfigError: If the encoder cannot spell the request's language; it does
+            Refused: If the encoder cannot spell the request's language; it does
                 not repeat the request.
         """
         text = normal(text)
@@ -118,7 +124,7 @@ class Language:
     def _grammar(self, text: str) -> Grammar:
         language = "zh" if han_share(text) > CHINESE_SHARE else "en"
         if language not in self._grammars:
-            raise ConfigError(
+            raise Refused(
                 f"the request's language ({language}) is not one that this site's "
                 f"encoder can spell: ask in {' or '.join(self._grammars) or 'none'}"
             )
@@ -170,7 +176,7 @@ def _spells(encoder: TextEncoder, grammar: Grammar) -> bool:
 
 def _check_spelt(reading: Reading) -> None:
     if float(reading.unknown.mean()) > LOST:
-        raise ConfigError(
+        raise Refused(
             "the request is in signs that this site's encoder cannot spell: ask in "
             "another language or script"
         )
@@ -211,8 +217,8 @@ def _understood(
     space = "" if grammar.language == "zh" else " "
     return Understood(
         language=grammar.language,
-        wanted=tuple(parts.wanted),
-        unwanted=tuple(parts.unwanted),
+        wanted=distinct(parts.wanted),
+        unwanted=distinct(parts.unwanted),
         ranges=tuple(parts.ranges),
         unlike=tuple(dict.fromkeys(parts.unlike)),
         like=tuple(dict.fromkeys(parts.like)),

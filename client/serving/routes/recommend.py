@@ -21,7 +21,7 @@ class Kept:
 
     Attributes:
         accepted: How many are kept now, durably, and count from the next answer on.
-        repeated: How many were kept before.
+        repeated: How many were not: the same user's event of that id was kept before.
     """
 
     accepted: int
@@ -97,7 +97,7 @@ def add_recommend(app: FastAPI, service: ServiceLike) -> None:
         """Keep one event or a batch of them.
 
         They are durable when this answers, and count in the very next recommendations.
-        The same id counts once, so a batch may be sent again.
+        An id counts once for a user, so a batch may be sent again.
         """
         now = int(time.time())
         batch = happened if isinstance(happened, list) else [happened]

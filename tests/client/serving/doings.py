@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 from client.serving.events import Event, Kind
 from client.serving.records import ShownItem, ShownList
+from client.serving.schema import read_only
 
 T = TypeVar("T")
 
@@ -47,6 +49,12 @@ def shown(name: str, user: str = "ann", *items: str) -> ShownList:
             ShownItem(item=i, team="a", explored=True, propensity=0.5) for i in items
         ],
     )
+
+
+def names(site: Path) -> list[str]:
+    """Ids of the events that anybody finds in the store's file."""
+    with read_only(site) as db:
+        return [name for (name,) in db.execute("SELECT id FROM events ORDER BY n")]
 
 
 def run(waiting: Coroutine[Any, Any, T]) -> T:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from client.serving.added_items import NewItem, beside, require_fit
-from shared.errors import DataError
+from client.serving.refused import Refused
 from tests.client.serving.served import WIDTH, served
 
 
@@ -48,7 +48,7 @@ def test_every_class_of_fault_is_told_at_once_by_its_place_alone() -> None:
         NewItem(id="n5", text="Nixon", attributes={"colour": ("red",)}),
     ]
 
-    with pytest.raises(DataError) as error:
+    with pytest.raises(Refused) as error:
         require_fit(items, served(40).catalogue)
 
     assert str(error.value).split("\n  ") == [

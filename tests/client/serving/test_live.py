@@ -98,6 +98,21 @@ def test_the_last_good_release_serves_on_when_a_newer_one_is_damaged(
     assert (live.now.served.release, live.fault) == ("spring/2", "")
 
 
+def test_a_rollback_from_a_damaged_release_does_not_have_to_wait(
+    site: Site, store: Store, operator: Operator
+) -> None:
+    send(site, operator, "spring/1", 1)
+    live = Live(site.folder, None, store)
+    (send(site, operator, "spring/2", 2) / WEIGHTS).write_bytes(b"torn")
+    assert not live.renew()
+    assert not live.renew()
+
+    rollback(site, "spring/1")
+
+    assert live.renew()
+    assert live.fault == ""
+
+
 def test_data_that_cannot_be_read_do_not_end_serving(site: Site, store: Store) -> None:
     live = Live(site.folder, None, store)
     good = live.now

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import math
+import threading
 import time
 from collections.abc import Coroutine, Iterator
 from dataclasses import replace
@@ -11,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
+import client.serving.live
 from client.serving.ask import Answer, Ask, Wanted
 from client.serving.contract import NotHere
 from client.serving.conversation import pack
@@ -20,6 +23,7 @@ from client.serving.schema import read_only
 from client.serving.service import Service, open_service
 from client.serving.settings import FILE
 from client.serving.understood import Leaning, Term, Understood
+from shared.errors import ConfigError
 from tests.factories import write_site
 
 T = TypeVar("T")
@@ -185,14 +189,55 @@ def test_a_conversation_without_a_request_is_refused(service: Service) -> None:
         asked(service, conversation=token)
 
 
-def test_a_conversation_about_another_catalogue_is_refused(service: Service) -> None:
-    before = Understood(
-        language="en", wanted=(Term(attribute="brand", value="x", words="x"),)
-    )
+def test_a_conversation_that_nobody_led_here_does_no_harm(service: Service) -> None:
+    strange = Term(attribute="brand", value="x", words="x")
     loud = Leaning(toward="popularity", words="", weight=1e308)
-    for said in (before, Understood(language="en", leanings=(loud,))):
-        with pytest.raises(Refused):
-            asked(service, query="newer", conversation=pack(said))
+    for said in (
+        Understood(language="en", wanted=(strange,)),
+        Understood(language="en", leanings=(loud,)),
+    ):
+        answer = asked(service, query="newer", conversation=pack(said))
+
+        assert len(answer.items) == 10
+        assert all(math.isfinite(each.score) for each in answer.items)
+
+
+def test_what_was_searched_for_counts_in_the_next_answer(service: Service) -> None:
+    done(service.add_events([event("", "search", user="seeks", text="only books")]))
+
+    answer = asked(service, user="seeks", k=72)
+
+    books = [each for each in answer.items if each.item.startswith("book")]
+    others = [each for each in answer.items if not each.item.startswith("book")]
+    assert all(each.parts.interests > 0 for each in books)
+    assert all(each.parts.interests == 0 for each in others)
+    assert books
+
+
+def test_the_words_of_a_review_count_and_are_not_kept(service: Service) -> None:
+    item = items(service)[3]
+    said = "Dreadful. Boring, badly made, a waste of time."
+
+    done(service.add_events([event(item, "review", user="critic", text=said)]))
+
+    kept = service._live.now.users.events("critic")[0]
+    assert (kept.text, kept.sentiment != 0) == ("", True)
+
+
+def test_a_batch_with_many_words_is_kept_before_it_is_read(service: Service) -> None:
+    reviewed = items(service)[:20]
+
+    async def whole() -> tuple[int, int]:
+        said = "I loved it. Wonderful!"
+        batch = [event(i, "review", user="reviewer", text=said) for i in reviewed]
+        new = await service.add_events(batch)
+        before = len(service._live.now.users.events("reviewer"))
+        await asyncio.gather(*service._tasks)
+        return new, before
+
+    assert done(whole()) == (20, 20)
+    felt = [each.sentiment for each in service._live.now.users.events("reviewer")]
+    assert all(felt)
 
 
 def test_an_interest_that_is_none_is_refused_and_nothing_kept(service: Service) -> None:
@@ -272,6 +317,32 @@ def test_comparing_two_ways_keeps_every_promise_of_a_list(
     assert all({team for _, team, *_ in each} == {"a", "b"} for each in compared)
 
 
+def test_its_end_does_not_wait_for_a_renewal_that_lasts(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = write_site(tmp_path / "site", people=12, cache=str(cache))
+    made, begun, stop = (
+        open_service(site.folder, None),
+        threading.Event(),
+        threading.Event(),
+    )
+
+    def lasts(*_: object) -> None:
+        begun.set()
+        stop.wait()
+
+    monkeypatch.setattr(client.serving.live, "load", lasts)
+    (site.folder / FILE).write_text("explore = 0.1\n", "utf-8")
+    assert begun.wait(10)
+    before = time.monotonic()
+
+    nothing_goes_on = made.close()
+
+    assert not nothing_goes_on
+    assert time.monotonic() - before < 10
+    stop.set()
+
+
 def test_the_same_user_forgotten_is_a_stranger(service: Service) -> None:
     user = "user-00005"
     known = asked(service, user=user)
@@ -284,3 +355,10 @@ def test_the_same_user_forgotten_is_a_stranger(service: Service) -> None:
     assert ids(known) != ids(again)
     with pytest.raises(NotHere):
         service.interests(user)
+
+
+def test_nothing_is_made_in_a_folder_that_is_no_site(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no site"):
+        open_service(tmp_path, None)
+
+    assert list(tmp_path.iterdir()) == []

@@ -22,6 +22,7 @@ def test_rules_are_tables_of_their_own(tmp_path: Path) -> None:
         tmp_path,
         """
         explore = 0.1
+        keep-days = 30
         groups = ["gender"]
         [[rules]]
         attribute = "genres"
@@ -35,6 +36,7 @@ def test_rules_are_tables_of_their_own(tmp_path: Path) -> None:
 
     assert read_settings(folder) == ServingSettings(
         explore=0.1,
+        keep_days=30,
         groups=("gender",),
         rules=(
             Rule(attribute="genres", value="Horror", add=-1.5),
@@ -58,6 +60,7 @@ def test_all_faults_of_a_rule_are_told_at_once(tmp_path: Path) -> None:
     [
         ("explore = 0.9", "explore=0.9"),
         ("explode = 0.1", "explode"),
+        ("keep-days = 0", "keep-days=0 is not in 1..3650"),
         ("timeout-s = 'soon'", "timeout-s"),
         ("rules = 3", "[[rules]]"),
         ("rules = [3]", "[[rules]]"),

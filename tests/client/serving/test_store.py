@@ -8,7 +8,8 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client import forgotten
-from client.serving import schema, store, writer
+from client.serving import removal, schema, store, writer
 from client.serving.added_items import NewItem
+from client.serving.events import Kind
+from client.serving.feedback.log import newest_event, opened
 from client.serving.removal import remove_rows
 from client.serving.schema import connected, file_of, make_file, read_only
 from client.serving.store import Store
 from client.serving.writer import Writer
 from shared.errors import ConfigError, DataError, StoreFailed
-from tests.client.serving.doings import event, run, shown
+from tests.client.serving.doings import event, names, run, shown
 
 
 @pytest.fixture
@@ -35,23 +38,30 @@ def kept(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def names(site: Path) -> list[str]:
-    """Ids of the events that anybody else finds in the file."""
-    with read_only(site) as db:
-        return [name for (name,) in db.execute("SELECT id FROM events ORDER BY n")]
-
-
 def test_an_event_that_was_acknowledged_is_there_for_everybody(
     kept: Store, tmp_path: Path
 ) -> None:
-    said = event("e1", text="Good. 好", kind="review", rating=4.5, sentiment=0.3)
+    said = event("e1", kind="review", rating=4.5, sentiment=0.3)
 
     assert run(kept.add_events([said])) == 1
 
     assert kept.events_of("ann") == ([said], 1)
     assert names(tmp_path) == ["e1"]
     with closing(Store(tmp_path)) as again:
-        assert again.events_since(0) == ([said], 1)
+        assert again.events_of("ann") == ([said], 1)
+
+
+@pytest.mark.parametrize("kind", ["review", "search"])
+def test_no_word_that_a_user_wrote_is_ever_on_the_disk(
+    kept: Store, tmp_path: Path, kind: Kind
+) -> None:
+    said = event("e1", kind=kind, text="of-the-secret")
+
+    run(kept.add_events([said]))
+
+    assert kept.events_of("ann")[0] == [replace(said, text="")]
+    for path in (tmp_path / schema.FOLDER).iterdir():
+        assert b"of-the-secret" not in path.read_bytes()
 
 
 def test_a_commit_is_synced_and_what_is_deleted_overwritten(tmp_path: Path) -> None:
@@ -64,28 +74,36 @@ def test_a_commit_is_synced_and_what_is_deleted_overwritten(tmp_path: Path) -> N
     assert asked == ["wal", 2, 1]
 
 
+places = st.integers(0, 3)
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     st.lists(
-        st.lists(st.tuples(st.integers(0, 6), st.text("abc", max_size=3)), max_size=6),
+        st.lists(
+            st.tuples(st.sampled_from(["ann", "bob"]), st.integers(0, 6), places),
+            max_size=6,
+        ),
         max_size=5,
     )
 )
-def test_an_id_counts_once_and_the_first_event_that_has_it_stays(
-    batches: list[list[tuple[int, str]]],
+def test_an_id_counts_once_for_a_user_and_the_first_event_that_has_it_stays(
+    batches: list[list[tuple[str, int, int]]],
 ) -> None:
-    first: dict[str, str] = {}
+    first: dict[tuple[str, str], str] = {}
     with tempfile.TemporaryDirectory() as site, closing(Store(Path(site))) as kept:
         for batch in batches:
             before = len(first)
-            for name, text in batch:
-                first.setdefault(f"e{name}", text)
+            events = [event(f"e{n}", user, item=f"i{i}") for user, n, i in batch]
+            for one in events:
+                first.setdefault((one.user, one.id), one.item)
 
-            new = run(kept.add_events([event(f"e{n}", text=text) for n, text in batch]))
+            new = run(kept.add_events(events))
 
             assert new == len(first) - before
-        found, _ = kept.events_of("ann")
-        assert {one.id: one.text for one in found} == first
+        found = [one for user in ("ann", "bob") for one in kept.events_of(user)[0]]
+        assert {(one.user, one.id): one.item for one in found} == first
+        assert len(found) == len(first)
 
 
 def test_what_waits_is_committed_together_and_a_refused_write_falls_alone(
@@ -133,7 +151,7 @@ def test_what_nobody_waits_for_is_held_back_until_somebody_does(
 
 
 @pytest.mark.parametrize(
-    "fault", [{"text": "\ud800"}, {"time": 2**63}, {"rating": "five"}]
+    "fault", [{"item": "\ud800"}, {"time": 2**63}, {"rating": "five"}]
 )
 def test_an_event_that_does_not_fit_is_refused_with_its_batch_and_nothing_else(
     kept: Store, fault: dict[str, object]
@@ -151,7 +169,7 @@ def test_an_event_that_does_not_fit_is_refused_with_its_batch_and_nothing_else(
 
     assert isinstance(refused, DataError)
     assert new == 1
-    assert [one.id for one in kept.events_since(0)[0]] == ["e2"]
+    assert [one.id for one in kept.events_of("ann")[0]] == ["e2"]
 
 
 def test_a_full_disk_acknowledges_nothing_and_reading_goes_on(
@@ -160,7 +178,7 @@ def test_a_full_disk_acknowledges_nothing_and_reading_goes_on(
     run(kept.add_events([event("e1")]))
     full = "PRAGMA max_page_count = 1"  # SQLite then says what it says of a full disk
     kept._writer.begin(lambda db: db.execute(full)).result()
-    large = [event(f"large-{n}", "bob-177", text="x" * 9000) for n in range(20)]
+    large = [event(f"large-{n}", "bob-177", item="x" * 9000) for n in range(20)]
 
     with pytest.raises(
         StoreFailed, match="full; nothing of it was kept: make room"
@@ -259,21 +277,16 @@ def test_lists_that_are_lost_are_counted_and_told_without_saying_whose(
     assert "177" not in caplog.text
 
 
-def test_of_a_forgotten_user_nothing_is_kept_whoever_forgot_them(
+def test_of_a_forgotten_user_nothing_is_kept_and_nobody_is_told(
     kept: Store, tmp_path: Path
 ) -> None:
-    run(kept.add_events([event("e1", "bob")]))
     forgotten.add(tmp_path, "ann-177")
 
-    refusals = [
-        kept.add_events([event("e2", "bob"), event("e3", "ann-177")]),
-        kept.edit("ann-177", {"topic:x": "muted"}, 100),
-        kept.declare("ann-177", {"age": "25-34"}),
-    ]
-    for refusal in refusals:
-        with pytest.raises(DataError, match=r"whom this site has forgotten") as error:
-            run(refusal)
-        assert "177" not in str(error.value)
+    assert run(kept.add_events([event("e1", "bob"), event("e2", "ann-177")])) == 1
+    assert run(kept.add_events([event("e3", "ann-177")])) == 0
+    run(kept.edit("ann-177", {"topic:x": "muted"}, 100))
+    run(kept.declare("ann-177", {"age": "25-34"}))
+    run(kept.set_sentiments({("ann-177", "e2"): 0.5}))
     kept.log_shown(shown("l1", "ann-177"))
     kept.log_shown(shown("l2", "bob"))
     kept.close()
@@ -319,14 +332,68 @@ def test_edits_and_what_is_declared_replace_what_was_said_before(kept: Store) ->
 
 def test_a_reader_goes_on_from_where_it_was(kept: Store) -> None:
     run(kept.add_events([event("e1"), event("e2")]))
-    first, cursor = kept.events_since(0)
+    first, cursor = kept.events_of("ann")
 
     run(kept.add_events([event("e1"), event("e3")]))
 
     assert [one.id for one in first] == ["e1", "e2"]
-    later, cursor = kept.events_since(cursor)
+    later, cursor = kept.events_of("ann", cursor)
     assert [one.id for one in later] == ["e3"]
-    assert kept.events_since(cursor) == ([], cursor)
+    assert kept.events_of("ann", cursor) == ([], cursor)
+
+
+def test_a_review_is_kept_first_and_comes_again_once_it_is_scored(
+    kept: Store, tmp_path: Path
+) -> None:
+    review = event("e1", kind="review")
+    rated = event("e2", kind="review", rating=2.0)
+    run(kept.add_events([review, rated, event("e3"), event("e1", "bob", "review")]))
+    _, cursor = kept.events_of("ann")
+    said = {("ann", "e1"): -0.5, ("ann", "e2"): -0.9, ("ann", "e3"): -1.0}
+
+    run(kept.set_sentiments({**said, ("bob", "e1"): 0.0, ("cy", "e1"): 1.0}))
+
+    scored, cursor = kept.events_of("ann", cursor)
+    assert scored == [replace(review, sentiment=-0.5)]
+    assert [(one.id, one.sentiment) for one in kept.events_of("ann")[0]] == [
+        *(("e2", -0.9), ("e3", 0.0), ("e1", -0.5))
+    ]
+    assert [one.sentiment for one in kept.events_of("bob")[0]] == [0.0]
+    with opened(tmp_path) as db:
+        assert newest_event(db) == cursor
+
+    run(kept.set_sentiments({("ann", "e1"): 0.5}))  # sent again: the first word stays
+    assert kept.events_of("ann", cursor) == ([], cursor)
+
+
+def test_lists_older_than_asked_are_deleted_little_by_little_and_others_stay(
+    kept: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "PRUNED", 3)
+    for n in range(10):
+        kept.log_shown(replace(shown(f"l{n}"), time=100 + n))
+    run(kept.add_events([event("e1", time=1)]))
+
+    assert run(kept.prune(107)) == 7
+
+    with read_only(tmp_path) as db:
+        left = db.execute("SELECT id FROM shown ORDER BY n").fetchall()
+    assert left == [("l7",), ("l8",), ("l9",)]
+    assert names(tmp_path) == ["e1"]
+    assert run(kept.prune(107)) == 0
+
+
+def test_who_was_only_shown_lists_is_known_and_anonymous_visitors_are_nobody(
+    kept: Store, tmp_path: Path
+) -> None:
+    for number, user in enumerate(["ann", "", "bob", "ann"]):
+        kept.log_shown(shown(f"l{number}", user))
+    run(kept.add_events([event("e1", "bob")]))
+
+    assert kept.users("", 10) == ["ann", "bob"]
+    assert (kept.has("ann"), kept.has("")) == (True, False)
+    assert remove_rows(tmp_path, "ann")
+    assert kept.users("", 10) == ["bob"]
 
 
 def test_items_come_as_they_were_put_last_and_a_change_comes_again(
@@ -395,10 +462,11 @@ async def live(kept: Store, rng: np.random.Generator, user: str) -> None:
         who = [anyone() for _ in range(rng.integers(1, 40))]
         lengths = rng.choice([0, 1, 5, 30, 200], len(who))
         reviews = [
-            event(f"{rng.random()}-{one}", one, "review", text=one * int(length))
+            event(f"{rng.random()}-{one}", one, "review", one * int(length))
             for one, length in zip(who, lengths, strict=True)
         ]
         await kept.add_events(reviews)
+        await kept.set_sentiments({(one.user, one.id): 0.5 for one in reviews[::2]})
         await kept.edit(anyone(), {f"topic:{batch}": "muted"}, 100)
         one = anyone()
         await kept.declare(one, {"k" * batch: one * int(rng.integers(40))})
@@ -412,20 +480,46 @@ def test_after_removal_no_byte_of_the_files_tells_of_the_user_and_others_stay(
     user = "ann-of-the-secret"
     with closing(Store(tmp_path)) as kept:
         run(live(kept, np.random.default_rng(seed), user))
-        others = [one for one in kept.events_since(0)[0] if one.user != user]
+        others = {one: kept.events_of(one) for one in kept.users("", 1000)}
+        del others[user]
         assert any(
             user.encode() in path.read_bytes()
             for path in (tmp_path / schema.FOLDER).iterdir()
         )
 
-        assert run(kept.remove(user))
+        assert remove_rows(tmp_path, user)
 
         for path in (tmp_path / schema.FOLDER).iterdir():
             assert user.encode() not in path.read_bytes(), path.name
-        assert kept.events_since(0)[0] == others
-        assert user not in kept.users("", 1000)
-        assert not run(kept.remove(user))
+        assert {one: kept.events_of(one) for one in kept.users("", 1000)} == others
+        assert not remove_rows(tmp_path, user)
         assert run(kept.add_events([event("after", "bob")])) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_while_a_user_is_removed_no_row_is_in_a_file_outside_the_site(
+    tmp_path: Path, kept: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = [event(f"e{n}", f"u{n}", item="x" * 2000) for n in range(3000)]
+    run(kept.add_events([*large, event("e1", "ann")]))
+    opened: set[str] = set()
+
+    def look() -> int:
+        for link in Path("/proc/self/fd").iterdir():
+            with suppress(FileNotFoundError):
+                opened.add(str(link.readlink()))
+        return 0
+
+    def watched(path: Path, mode: str) -> sqlite3.Connection:
+        db = connected(path, mode)
+        db.set_progress_handler(look, 1000)
+        return db
+
+    monkeypatch.setattr(removal, "connected", watched)
+    assert remove_rows(tmp_path, "ann")
+
+    assert str(file_of(tmp_path)) in opened
+    assert not [name for name in opened if "etilqs" in name]  # as SQLite calls its own
 
 
 def test_who_reads_for_very_long_is_told_to_end_before_a_removal_is_done(
@@ -437,7 +531,7 @@ def test_who_reads_for_very_long_is_told_to_end_before_a_removal_is_done(
         db.execute("SELECT * FROM events").fetchall()
 
         with pytest.raises(StoreFailed, match="reads it for very long"):
-            run(kept.remove("ann"))
+            remove_rows(tmp_path, "ann")
 
-    run(kept.remove("ann"))
+    remove_rows(tmp_path, "ann")
     assert kept.events_of("ann") == ([], 0)

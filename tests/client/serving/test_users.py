@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 
 from client import forgotten
 from client.data import SiteData, UserHistory
-from client.serving import schema, users
+from client.serving import past, schema, users
 from client.serving.events import Event, Kind, is_against, strength
+from client.serving.past import place_of
 from client.serving.store import Store
 from client.serving.taste import Past
 from client.serving.users import Users
 from client.site import Site
-from tests.client.serving.doings import event, run
+from shared.catalogue import Catalogue
+from tests.client.serving.doings import event, names, run, shown
 from tests.client.serving.served import WIDTH, served
 from tests.factories import write_site
 
@@ -131,6 +133,7 @@ WORDS: dict[str, tuple[list[tuple[Kind, float | None]], float, bool, bool]] = {
     "rated low": ([("like", None), ("rate", 2.0)], 0.0, True, False),
     "liked, rated middling": ([("like", None), ("rate", 3.0)], 0.0, False, False),
     "rated low, then high": ([("rate", 1.0), ("rate", 5.0)], 1.0, False, False),
+    "rated low, then a view": ([("rate", 1.0), ("view", None)], 0.0, True, False),
 }
 
 
@@ -170,6 +173,90 @@ def test_a_review_counts_by_its_sentiment(kept: Store, people: Users) -> None:
     assert past.against.tolist() == [2]
 
 
+@pytest.mark.parametrize(
+    ("sentiment", "is_not"), [(-0.01, False), (-0.29, False), (-0.3, True), (-1, True)]
+)
+def test_a_faint_word_takes_no_like_back(
+    kept: Store, people: Users, sentiment: float, *, is_not: bool
+) -> None:
+    review = event("e2", "cy", "review", "item-2", time=200, sentiment=sentiment)
+
+    run(kept.add_events([event("e1", "cy", "like", "item-2"), review]))
+
+    past = people.past("cy", MODEL)
+    assert (2 in past.against, 2 in past.items) == (is_not, not is_not)
+
+
+@pytest.mark.parametrize(
+    ("sentiment", "is_not"), [(0.01, True), (0.49, True), (0.5, False)]
+)
+def test_a_faint_word_takes_no_dislike_back(
+    kept: Store, people: Users, sentiment: float, *, is_not: bool
+) -> None:
+    low = event("e1", "cy", "rate", "item-2", rating=1.0)
+    review = event("e2", "cy", "review", "item-2", time=200, sentiment=sentiment)
+
+    run(kept.add_events([low, review]))
+
+    past = people.past("cy", MODEL)
+    assert (2 in past.against, 2 in past.items) == (is_not, not is_not)
+
+
+def test_a_review_counts_in_the_next_answer_after_it_was_scored_by_any_process(
+    site: Site, kept: Store, people: Users
+) -> None:
+    run(
+        kept.add_events(
+            [
+                event("e1", "cy", "review", "item-1"),
+                event("e2", "cy", "like", "item-2"),
+            ]
+        )
+    )
+    before = people.past("cy", MODEL)
+    with closing(Store(site.folder)) as other:
+        run(other.set_sentiments({("cy", "e1"): -0.8}))
+
+    after = people.past("cy", MODEL)
+
+    assert (before.items.tolist(), before.against.tolist()) == ([2, 9], [])
+    assert (after.items.tolist(), after.against.tolist()) == ([2, 9], [1])
+
+
+def test_a_new_event_does_not_read_the_whole_past_again(
+    kept: Store, people: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = [event(f"e{n}", "cy", item=f"item-{n}", time=n) for n in range(30)]
+    run(kept.add_events(first))
+    people.past("cy", MODEL)
+    looked = list[str]()
+
+    def counting(item: str, catalogue: Catalogue) -> int | None:
+        looked.append(item)
+        return place_of(item, catalogue)
+
+    monkeypatch.setattr(past, "place_of", counting)
+    run(kept.add_events([event("new", "cy", item="item-31", time=29)]))
+
+    assert people.past("cy", MODEL).items[:3].tolist() == [31, 29, 28]
+    assert looked == ["item-31"]
+
+
+def test_who_was_only_shown_lists_is_known_and_can_be_removed(tmp_path: Path) -> None:
+    site = write_site(tmp_path, 20)
+    with closing(Store(site.folder)) as kept:
+        people = Users(site, DATA, kept)
+        kept.log_shown(shown("l1", "dee"))
+        run(kept.add_events([event("e1", "bob")]))  # takes along what waits
+        assert people.knows("dee")
+        assert people.known("cy", 10) == ["dee", "eve"]
+
+        assert run(people.remove("dee")).held
+
+        assert not people.knows("dee")
+        assert people.known("cy", 10) == ["eve"]
+
+
 def test_events_on_an_item_wait_until_it_is_served(kept: Store, people: Users) -> None:
     run(
         kept.add_events([event("e1", "cy", item="n1"), event("e2", "cy", "search", "")])
@@ -203,7 +290,7 @@ def test_places_are_those_of_the_model_whatever_the_order_of_its_catalogue(
 
 
 kinds: st.SearchStrategy[Kind] = st.sampled_from(
-    ["view", "click", "like", "buy", "skip", "hide"]
+    ["view", "click", "like", "buy", "skip", "hide", "review"]
 )
 doings = st.lists(
     st.tuples(st.sampled_from(["ann", "bob", "dee"]), kinds, st.integers(0, 9)),
@@ -232,6 +319,9 @@ def test_reading_what_came_since_gives_what_reading_all_at_once_gives(
             for user in ("ann", "bob"):
                 people.past(user, MODEL)
             run(kept.add_events(events[cut:]))
+            for user in ("ann", "bob"):
+                people.past(user, MODEL)
+            run(kept.set_sentiments({(one.user, one.id): -0.9 for one in events[::2]}))
             step_by_step = [told(people.past(user, MODEL)) for user in ("ann", "bob")]
             at_once = Users(site, DATA, kept)
 
@@ -292,7 +382,7 @@ def test_removing_a_user_forgets_them_down_to_the_bytes(tmp_path: Path) -> None:
         assert told(people.past(user, MODEL)) == told(Past())
         for path in (site.folder / schema.FOLDER).iterdir():
             assert b"177" not in path.read_bytes()
-        assert [one.id for one in kept.events_since(0)[0]] == ["e2"]
+        assert names(site.folder) == ["e2"]
 
 
 def test_all_who_are_known_come_page_by_page_in_their_order(
@@ -343,21 +433,19 @@ def test_pasts_that_are_held_no_more_are_read_again(
     kept: Store, people: Users, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(users, "MOST_USERS", 3)
-    monkeypatch.setattr(users, "MOST_EVENTS", 5)
-    names = [f"user-{n}" for n in range(6)]
+    monkeypatch.setattr(users, "MOST_MET", 5)
+    ids = [f"user-{n}" for n in range(6)]
     events = [
         event(f"{user}-{n}", user, item=f"item-{n}")
-        for user in names
+        for user in ids
         for n in range(1 + len(user) % 3)
     ]
     run(kept.add_events(events))
-    first = [told(people.past(user, MODEL)) for user in names]
+    first = [told(people.past(user, MODEL)) for user in ids]
 
-    assert [told(people.past(user, MODEL)) for user in names] == first
+    assert [told(people.past(user, MODEL)) for user in ids] == first
     assert len(people._held) <= 3
-    assert (
-        people._events == sum(len(held.events) for held in people._held.values()) <= 5
-    )
+    assert people._met == sum(len(held.stands) for held in people._held.values()) <= 5
 
 
 def test_histories_of_the_data_take_no_object_for_an_event(people: Users) -> None:

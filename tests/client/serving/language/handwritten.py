@@ -180,7 +180,7 @@ REQUESTS = (
     ),
     Asked("ADVENTURE MOVIES PRE-1960!!!", ("Adventure",), (), None, 1959),
     Asked(
-        "Could you find me a film that is neither a drama nor a comedy, from the seventies?",
+        "Could you find me a film that is neither a drama nor a comedy, seventies?",
         (),
         ("Drama", "Comedy"),
         1970,

@@ -1,7 +1,9 @@
 """A small public catalogue that requests are about, and encoders that read them."""
 
 import numpy as np
-from transformers import BertConfig, BertModel, BertTokenizerFast
+import torch
+from transformers import BertConfig, BertModel
+from transformers.models.bert.tokenization_bert import BertTokenizer
 
 from client.serving.language import chinese, synonyms, templates_zh
 from client.serving.model import Blocks, Served
@@ -67,15 +69,13 @@ def chinese_encoder() -> TextEncoder:
         *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *han, *plain, *",.?!-'\"():;"),
         *("《", "》", "。", "、", *(f"##{sign}" for sign in plain)),
     ]
-    tokenizer = BertTokenizerFast(
+    tokenizer = BertTokenizer(
         vocab={word: place for place, word in enumerate(dict.fromkeys(words))}
     )
     return _random_encoder(tokenizer)
 
 
-def _random_encoder(tokenizer: BertTokenizerFast) -> TextEncoder:
-    import torch  # noqa: PLC0415
-
+def _random_encoder(tokenizer: BertTokenizer) -> TextEncoder:
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
@@ -87,6 +87,6 @@ def _random_encoder(tokenizer: BertTokenizerFast) -> TextEncoder:
     )
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        model = BertModel(config, add_pooling_layer=False).eval()
+        model = BertModel(config, add_pooling_layer=False).eval()  # type: ignore[no-untyped-call]  # has no types
     base = Base(model, tokenizer, "zh", _digest(model, tokenizer))
     return TextEncoder(base, AdapterSpec(base=base.digest, rank=4, max_tokens=12))

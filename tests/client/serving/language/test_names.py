@@ -1,9 +1,9 @@
 import pytest
-from tests.client.serving.language.spoken import catalogue
 
 from client.serving.language.names import Names, title_of
 from client.serving.language.spelling import split
 from shared.catalogue import Catalogue
+from tests.client.serving.language.spoken import catalogue
 
 
 @pytest.fixture(scope="module")
