@@ -173,25 +173,6 @@ def build(site: Site, choice: Chosen) -> Built:
     return Built(served, encoder, centre, data, kept)
 
 
-def served_of(model: HybridModel, catalogue: Catalogue, release: str) -> Served:
-    """Return a trained model as it is served; its scores are ``model.score``'s."""
-    rows, width = model.item_rows().cpu().numpy(), model.encoder.width
-    vectors = np.ascontiguousarray(rows[:, :width])
-    factors = np.ascontiguousarray(rows[:, width:])
-    prior = model.prior.cpu().numpy()
-    return Served(
-        release=release,
-        digest=_digest(catalogue, vectors, factors, prior),
-        catalogue=catalogue,
-        vectors=Blocks((vectors,)),
-        factors=Blocks((factors,)),
-        prior=prior,
-        fresh=np.zeros(len(catalogue), np.bool_),
-        recipe=model.recipe,
-        width=width,
-    )
-
-
 def centred(vectors: Array, centre: Array) -> Array:
     """Return unit vectors [n, width] after the catalogue's mean was taken off."""
     off = vectors - centre

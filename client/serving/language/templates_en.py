@@ -179,12 +179,6 @@ NOUNS: Final = (
     ("title", "titles"),
     ("flick", "flicks"),
 )
-OWN_NOUNS: Final = {
-    "film": ("film", "movie", "flick", "picture"),
-    "movie": ("film", "movie", "flick", "picture"),
-    "book": ("book", "novel"),
-    "product": ("product", "item"),
-}
 WISHES: Final[dict[Measure | str, tuple[str, ...]]] = {
     "popularity": (
         *("popular", "famous", "well-known", "well known", "little-known", "obscure"),

@@ -70,12 +70,6 @@ FRAMES: Final = tuple(
 """.strip().splitlines()
 )
 NOUNS: Final = (("电影", "电影"), ("片子", "片子"), ("影片", "影片"), ("", ""))
-OWN_NOUNS: Final = {
-    "film": ("电影", "影片", "片子"),
-    "movie": ("电影", "影片", "片子"),
-    "book": ("书", "小说"),
-    "product": ("产品", "商品"),
-}
 WISHES: Final[dict[Measure | str, tuple[str, ...]]] = {
     "popularity": ("热门", "知名", "有名", "受欢迎", "著名", "冷门", "小众"),
     "rating": ("高分", "评分高", "口碑好", "好评", "获奖"),

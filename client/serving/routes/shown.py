@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import Path, Query
+from fastapi import Path
 from fastapi.responses import Response
 from pydantic import TypeAdapter
 
@@ -14,7 +14,6 @@ GUARDED = documented(400, 401, 403, 413, 422, 429, 500, 503)
 WITH_BODY = GUARDED | documented(415)
 User = Annotated[Id, Path(description="The site's own identifier.", examples=["u-17"])]
 Item = Annotated[Id, Path(description="Its identifier.", examples=["item-3"])]
-Words = Annotated[str, Query(max_length=200)]
 
 
 def written(kind: TypeAdapter[Any], value: object) -> Response:

@@ -7,27 +7,15 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from client.examples import recency_weights
-from client.model import HALF_TRUST
-from client.serving.build import FROZEN, build, chosen, served_of
+from client.serving.build import FROZEN, build, chosen
 from client.serving.model import Blocks
 from client.site import Site
 from server.registry import Registry
 from shared.catalogue import Catalogue
 from shared.errors import ModelError
-from shared.protocol import Array
 from shared.release import WEIGHTS
 from shared.start import write_start
-from tests.factories import texts, tiny_model, tiny_plan, tiny_spec, write_site
-
-
-def catalogue(items: int = 30) -> Catalogue:
-    return Catalogue(ids=tuple(map(str, range(items))), texts=texts(items))
-
-
-def mean(rows: Array, recency: float) -> Array:
-    made: Array = recency_weights(len(rows), len(rows), recency) @ rows
-    return made
+from tests.factories import tiny_plan, tiny_spec, write_site
 
 
 def a_release(folder: Path) -> Path:
@@ -46,22 +34,6 @@ def a_release(folder: Path) -> Path:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     return write_site(tmp_path / "site", people=12)
-
-
-def test_a_trained_model_is_served_with_its_own_scores(tmp_path: Path) -> None:
-    model = tiny_model(tmp_path)
-    made, user, alpha = served_of(model, catalogue(), "spring/1"), np.array([3, 7]), 0.3
-
-    recipe = model.recipe
-    taste = mean(made.vectors.rows(user), recipe.recency)
-    likes = np.append(mean(made.factors.rows(user), recipe.recency)[:-1], 1.0)
-    text = made.vectors @ (taste / np.linalg.norm(taste))
-    cf = made.factors @ likes.astype(np.float32)
-    scores = alpha * recipe.temperature * text + (1 - alpha) * recipe.cf_scale * cf
-    scores *= 4 / (4 + HALF_TRUST)
-
-    expected = model.score([user], alpha)[0]
-    np.testing.assert_allclose(scores + made.prior, expected, atol=1e-4)
 
 
 def test_a_site_serves_the_frozen_texts_before_its_first_release(site: Site) -> None:
