@@ -125,7 +125,8 @@ def leave(
     erase: Annotated[
         bool,
         typer.Option(
-            "--erase", help="Delete runs, cache, snapshots, approvals and releases."
+            "--erase",
+            help="Delete runs, cache, snapshots, approvals, releases and serving.",
         ),
     ] = False,
     yes: Yes = False,
