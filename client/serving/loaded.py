@@ -6,10 +6,10 @@ from pathlib import Path
 
 from client.forget import Learned, learned
 from client.serving.added_items import NewItem, beside
-from client.serving.build import FOLDER, Built, build, chosen
+from client.serving.build import Built, build, chosen
 from client.serving.feedback.adaptation import Adaptation
 from client.serving.feedback.tallies import PURPOSE, Tallies, read_tallies
-from client.serving.feedback.tastes import layout_of
+from client.serving.feedback.tastes import TOPICS, layout_of
 from client.serving.language.understand import Language
 from client.serving.model import Served
 from client.serving.pool import Index
@@ -106,7 +106,7 @@ def load(folder: Path, release: Path | None, store: Store) -> Loaded:
     _check(built.served, settings)
     _warm(built.served)
     catalogue = built.served.catalogue  # public, and so is what the head learns of it
-    topics = topics_of(built.served, folder / FOLDER / "topics.json")
+    topics = topics_of(built.served, folder / TOPICS)
     return Loaded(
         site=site,
         settings=settings,

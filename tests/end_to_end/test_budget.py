@@ -15,6 +15,7 @@ from tests.end_to_end.runs import (
 )
 
 
+@pytest.mark.slow
 def test_sites_whose_budget_is_spent_are_refused_and_the_others_go_on(
     data: Path, tmp_path: Path
 ) -> None:

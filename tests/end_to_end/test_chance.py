@@ -111,6 +111,7 @@ def hits(rank: Floats, among: Floats) -> float:
     return deviations(hit(rank.astype(np.int64), CUT), chance, chance * (1 - chance))
 
 
+@pytest.mark.slow
 def test_a_federation_that_shares_nothing_scores_at_chance(tmp_path: Path) -> None:
     rank, among = trained_ranks(tmp_path)
 
@@ -119,6 +120,7 @@ def test_a_federation_that_shares_nothing_scores_at_chance(tmp_path: Path) -> No
     assert abs(hits(rank, among)) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_the_guard_sees_negatives_that_avoid_what_is_withheld(tmp_path: Path) -> None:
     with negatives_avoid_what_is_withheld():
         rank, among = trained_ranks(tmp_path)

@@ -96,6 +96,7 @@ CALLS = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     calls=st.lists(

@@ -317,6 +317,7 @@ def test_comparing_two_ways_keeps_every_promise_of_a_list(
     assert all({team for _, team, *_ in each} == {"a", "b"} for each in compared)
 
 
+@pytest.mark.slow
 def test_its_end_does_not_wait_for_a_renewal_that_lasts(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

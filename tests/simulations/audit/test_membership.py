@@ -388,6 +388,7 @@ def test_recall_is_what_a_user_is_expected_to_like_when_shown_all_the_rest(
     assert np.allclose(recall(model, asked), wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_twin_without_privacy_gives_its_users_away(cache: Path) -> None:
     got = attack(cache, epsilon=None, users=5, runs=12, seed=1)
 
