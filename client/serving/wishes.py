@@ -76,7 +76,10 @@ class Said:
                 Named(kind="term", name=part.attribute, text=part.words, holds=holds)
             )
         if self.understood.leanings:
-            words = ", ".join(part.words for part in self.understood.leanings)
+            words = ", ".join(
+                part.words if part.weight > 0 else f"less {part.words}"
+                for part in self.understood.leanings
+            )
             wishes = Named(kind="term", name="wishes", text=words, amount=self.leanings)
             made.append(wishes)
         return made

@@ -23,6 +23,7 @@ from client.serving.schema import read_only
 from client.serving.service import Service, open_service
 from client.serving.settings import FILE
 from client.serving.understood import Leaning, Term, Understood
+from client.serving.wishes import Said
 from shared.errors import ConfigError
 from tests.factories import write_site
 
@@ -180,6 +181,16 @@ def test_unknown_users_and_items_are_not_here(service: Service) -> None:
         service.interests("nobody-asked")
     with pytest.raises(NotHere):
         service.similar("nobody-asked", 3)
+
+
+def test_a_reason_says_less_of_what_was_asked_to_be_less(service: Service) -> None:
+    said = Understood(
+        language="en", leanings=(Leaning(toward="meaning", words="sad", weight=-1.0),)
+    )
+    model = service._live.now.served
+    terms = Said(said, model.fresh, None, np.ones(len(model), np.float32)).terms(model)
+
+    assert [term.text for term in terms] == ["less sad"]
 
 
 def test_a_conversation_without_a_request_is_refused(service: Service) -> None:
