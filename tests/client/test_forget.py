@@ -478,6 +478,7 @@ def nameless_readings(tree: ast.Module) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_every_reading_at_a_site_says_whose_data_they_are() -> None:
     """Without the site's folder a reader knows of nobody who was forgotten."""
     found = [

@@ -208,6 +208,7 @@ def test_a_site_that_died_without_room_to_pay_again_is_refused(
     assert charges(out, "site-2") == charges(whole.out, "site-2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remembered", [True, False])
 def test_a_site_put_back_from_an_old_copy_trains_no_more(
     data: Path, tmp_path: Path, *, remembered: bool

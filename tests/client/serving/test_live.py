@@ -66,6 +66,7 @@ def test_a_new_release_is_taken_up_and_what_began_before_ends_before(
     assert not live.renew()  # and nothing is new after that
 
 
+@pytest.mark.slow
 def test_a_release_that_came_earlier_is_served_again(
     site: Site, store: Store, operator: Operator
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_release_that_came_earlier_is_served_again(
     assert live.now.served.release == "spring/1"
 
 
+@pytest.mark.slow
 def test_the_last_good_release_serves_on_when_a_newer_one_is_damaged(
     site: Site, store: Store, operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +100,7 @@ def test_the_last_good_release_serves_on_when_a_newer_one_is_damaged(
     assert (live.now.served.release, live.fault) == ("spring/2", "")
 
 
+@pytest.mark.slow
 def test_a_rollback_from_a_damaged_release_does_not_have_to_wait(
     site: Site, store: Store, operator: Operator
 ) -> None:
@@ -124,6 +127,7 @@ def test_data_that_cannot_be_read_do_not_end_serving(site: Site, store: Store) -
     assert DataError.__name__ in live.fault
 
 
+@pytest.mark.slow
 def test_new_items_count_at_once_and_outlast_a_renewal(
     site: Site, store: Store, operator: Operator
 ) -> None:

@@ -262,6 +262,7 @@ def test_real_noise_passes_and_enough_of_it_was_seen(cache: Path) -> None:
     assert min(found["noise.scale"].figures["sizes"]) >= 40 * 128  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_real_coins_pass(cache: Path) -> None:
     found = audit.sampling(cache)
 

@@ -235,6 +235,7 @@ PLANTED: list[tuple[Bug, str]] = [
 ]
 
 
+@pytest.mark.slow
 def test_the_real_trainer_passes_and_what_it_passed_was_no_empty_test(
     cache: Path,
 ) -> None:
