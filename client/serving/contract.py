@@ -76,7 +76,7 @@ class ServiceLike(Protocol):
         ...
 
     async def declare(self, user: str, about: Mapping[str, str]) -> None:
-        """Keep what a user says of themselves, over what they said before."""
+        """Keep what a user says of themselves, in place of what they said before."""
         ...
 
     async def remove_user(self, user: str) -> None:
