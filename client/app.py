@@ -4,12 +4,16 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
+from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
+from client.warm import ASKED, ask
 from shared.errors import (
     BudgetSpent,
     ConfigError,
@@ -34,25 +38,42 @@ app = ClientApp()
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Answer a round plan with a sealed update or a refusal."""
-    return _answered(message, context, reply)
+    return _answered(message, context, "train")
 
 
 @app.query("release")
 def release(message: Message, context: Context) -> Message:
     """Answer a release with one word: that it was kept, or why not."""
-    return _answered(message, context, receipt)
+    return _answered(message, context, "release")
 
 
-def _answered(
-    message: Message, context: Context, answer: Callable[[RecordDict, Path], RecordDict]
-) -> Message:
+def _answered(message: Message, context: Context, kind: str) -> Message:
     """Return what the site answers; a node that does not know its site refuses."""
     try:
         log_as_asked()
         folder = site_folder(context)
     except Exception as error:  # noqa: BLE001  # the edge: Flower would send the text
         return Message(pack_refusal(NAMELESS, _reason(error)), reply_to=message)
-    return Message(answer(message.content, folder), reply_to=message)
+    return Message(_given(kind, message.content, folder), reply_to=message)
+
+
+def _given(kind: str, content: RecordDict, folder: Path) -> RecordDict:
+    """Return the site's answer: its warm worker's where it has one, or our own."""
+    lost = None
+    if os.environ.get(ASKED):
+        try:
+            given = ask(folder, kind, _to_bytes(content))
+            if given is not None:
+                return _from_bytes(given)
+        except Exception as error:  # noqa: BLE001  # Flower would send the text
+            log.warning("the worker was lost: %s", told(error))
+            lost = error
+    return ANSWERS[kind](content, folder, lost)
+
+
+def respond(kind: str, content: bytes, folder: Path) -> bytes:
+    """Return what leaves the site, as a worker is asked for it and answers."""
+    return _to_bytes(ANSWERS[kind](_from_bytes(content), folder, None))
 
 
 def site_folder(context: Context) -> Path:
@@ -74,22 +95,33 @@ def site_folder(context: Context) -> Path:
     return sorted(p for p in Path(sites).iterdir() if p.is_dir())[int(str(number))]
 
 
-def reply(content: RecordDict, folder: Path) -> RecordDict:
+def reply(
+    content: RecordDict, folder: Path, lost: Exception | None = None
+) -> RecordDict:
     """Return what leaves the site: a sealed update, or a refusal's class name.
 
-    Guarantee: no exception's text leaves, whatever raised it.
+    Guarantee: no exception's text leaves, whatever raised it. What a process that died
+    over the same message had charged is not charged again.
+
+    Args:
+        content: The instruction.
+        folder: The site's.
+        lost: How that process died, if one did.
     """
     from client.round import answer  # noqa: PLC0415  # torch, only when there is work
     from client.site import open_site  # noqa: PLC0415
+    from client.version import held  # noqa: PLC0415
 
     site = plan = None
     with about() as known:
         try:
             site = open_site(folder)
             known["site"] = site.settings.name
-            plan, adapter, seen = open_plan(content)
+            plan, adapter, seen = open_plan(content, partial(held, site))
             known |= {"run": plan.run, "round": plan.number}
             log.info("asked")
+            if lost and _is_charged(site, plan):
+                raise lost
             packed = pack_reply(answer(site, plan, adapter, seen))
             log.info("answered")
             return packed
@@ -100,7 +132,9 @@ def reply(content: RecordDict, folder: Path) -> RecordDict:
             return pack_refusal(site.settings.name if site else folder.name, reason)
 
 
-def receipt(content: RecordDict, folder: Path) -> RecordDict:
+def receipt(
+    content: RecordDict, folder: Path, _lost: Exception | None = None
+) -> RecordDict:
     """Keep a release; what leaves is ``KEPT`` or the class name of an error."""
     from client.releases import receive  # noqa: PLC0415
     from client.site import open_site  # noqa: PLC0415
@@ -115,6 +149,31 @@ def receipt(content: RecordDict, folder: Path) -> RecordDict:
             return pack_refusal(name, KEPT)
         except Exception as error:  # noqa: BLE001  # the edge: Flower would send the text
             return pack_refusal(name, _reason(error))
+
+
+ANSWERS: dict[str, Callable[[RecordDict, Path, Exception | None], RecordDict]] = {
+    "train": reply,
+    "release": receipt,
+}
+
+
+def _is_charged(site: "Site", plan: RoundPlan) -> bool:
+    """Return whether the round was charged and nothing was sealed for it to send."""
+    ledger = site.open_ledger()
+    here = (plan.run, plan.number)
+    return ledger.sealed_for(*here, "training") is None and any(
+        (entry.body["run"], entry.body["round"]) == here
+        for entry in ledger.entries()
+        if entry.state == "planned"
+    )
+
+
+def _to_bytes(content: RecordDict) -> bytes:
+    return bytes(recorddict_to_proto(content).SerializeToString())
+
+
+def _from_bytes(content: bytes) -> RecordDict:
+    return recorddict_from_proto(ProtoRecordDict.FromString(content))
 
 
 def _record(site: "Site", plan: RoundPlan | None, reason: str) -> None:

@@ -4,17 +4,19 @@ An allow-list, never a blocklist: exactly the tensors that the plan names, in th
 shapes, as finite float32, no longer than the mechanism can produce and the plan
 accepts, every one of them changed, the same after being saved and read back. What
 leaves is in the ledger by hash before it goes. The door looks at noised values only, so
-what it refuses reveals nothing.
+what it refuses reveals nothing; and what it packs them as costs no budget.
 """
 
 import math
 
 from client.reach import reach
+from client.residual import carried, keep_residual
 from client.site import Site, round_name
-from shared.adapter import check, norm
-from shared.errors import EgressRefused, RoundError, TacitError
+from shared.adapter import check, digest, norm
+from shared.errors import EgressRefused, ModelError, RoundError, TacitError
 from shared.ledger import Ledger
-from shared.protocol import Adapter, AdapterUpdate, MetricRelease, RoundPlan
+from shared.packing import feed_back
+from shared.protocol import Adapter, AdapterUpdate, Array, MetricRelease, RoundPlan
 from shared.sealing import metric_bytes, update_bytes, update_from_bytes
 
 
@@ -30,7 +32,11 @@ def release_update(
         EgressRefused: If the change may not leave.
         LedgerBroken: If it cannot be recorded.
     """
-    update = seal(delta, plan, site=site.settings.name, ledger_head=ledger.head())
+    left = carried(site, ledger, plan)
+    update, residual = seal(
+        delta, plan, left, site=site.settings.name, ledger_head=ledger.head()
+    )
+    keep_residual(site, plan, residual)
     content = update_bytes(update)
     site.keep_bytes(plan.run, round_name(plan, "update"), content)
     ledger.sealed(planned, content=content, tensors=sorted(delta), leaves=True)
@@ -66,15 +72,27 @@ def release_metric_value(
 
 
 def seal(
-    delta: Adapter, plan: RoundPlan, *, site: str, ledger_head: str
-) -> AdapterUpdate:
-    """Return the update that may leave, or refuse.
+    delta: Adapter,
+    plan: RoundPlan,
+    left: Adapter | None = None,
+    *,
+    site: str,
+    ledger_head: str,
+) -> tuple[AdapterUpdate, dict[str, Array]]:
+    """Return the update that may leave and what packing left out of it, or refuse.
 
-    Guarantee: an update holds the plan's tensors and nothing else of the site.
+    Guarantee: an update holds the plan's tensors and nothing else of the site. Its
+    bytes are a function of the noised change, of what earlier noised changes left over,
+    and of public values alone: packing is post-processing and costs no budget.
+
+    The noised change is held against what its steps can reach. What leaves may be
+    longer by what was left over and by packing, at most half an int8 level a value; it
+    is held, as it is, against the plan's max-norm.
 
     Args:
         delta: Adapter after training minus adapter before; after noise.
         plan: The plan that the site followed.
+        left: What earlier updates left over; nothing by default.
         site: The site's public name.
         ledger_head: Hash of the newest ledger entry.
 
@@ -83,12 +101,14 @@ def seal(
     """
     try:
         check(delta, plan.shapes)
+        sent, residual = feed_back(delta, left or {}, plan.wire)
     except TacitError as error:
         raise EgressRefused(
             f"update of round {plan.number} may not leave: {error}"
         ) from None
-    _require_length(delta, plan)
-    same = [name for name, change in delta.items() if not change.any()]
+    _require_length(delta, _longest(plan), "what its steps can reach,")
+    _require_length(sent, plan.max_norm, "the plan's max-norm")
+    same = [n for n, change in delta.items() if not (change.any() and sent[n].any())]
     if same:
         raise EgressRefused(
             f"tensors {same} did not change: training never reached them"
@@ -98,26 +118,33 @@ def seal(
         run=plan.run,
         number=plan.number,
         plan=plan.digest(),
-        delta=dict(delta),
+        delta=sent,
         ledger_head=ledger_head,
+        wire=plan.wire,
     )
+    _require_readable(update, plan)
+    return update, residual
+
+
+def _require_readable(update: AdapterUpdate, plan: RoundPlan) -> None:
+    """Refuse an update that is another one after being saved and read back."""
     try:
-        update_from_bytes(update_bytes(update))
-    except RoundError:
-        raise EgressRefused(
-            "the update is not the same after being saved and read"
-        ) from None
-    return update
+        read = update_from_bytes(update_bytes(update), plan.shapes)
+        if digest(read.delta) == digest(update.delta):
+            return
+    except (RoundError, ModelError):
+        pass
+    raise EgressRefused("the update is not the same after being saved and read")
 
 
-def _require_length(delta: Adapter, plan: RoundPlan) -> None:
-    """Refuse a change that is longer than training can make it, or than is accepted."""
-    length, recipe = norm(delta), plan.recipe
-    size = sum(change.size for change in delta.values())
-    longest = reach(recipe.learning_rate, plan.mechanism.steps, size)
-    for limit, name in (
-        (longest, "what its steps can reach,"),
-        (plan.max_norm, "the plan's max-norm"),
-    ):
-        if length > limit:
-            raise EgressRefused(f"update norm {length:.4f} is over {name} {limit:.4f}")
+def _longest(plan: RoundPlan) -> float:
+    """Return the longest change that the plan's steps can make."""
+    size = sum(map(math.prod, plan.shapes.values()))
+    return reach(plan.recipe.learning_rate, plan.mechanism.steps, size)
+
+
+def _require_length(delta: Adapter, limit: float, name: str) -> None:
+    """Refuse a change that is longer than a limit."""
+    length = norm(delta)
+    if length > limit:
+        raise EgressRefused(f"update norm {length:.4f} is over {name} {limit:.4f}")

@@ -17,6 +17,8 @@ from shared.protocol import Recipe
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 KEPT = 64  # most recent likes of a user that can take part, K_max
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
+LAST = np.uint64(2**64 - 1)  # sorts behind every shifted number
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,36 +78,55 @@ def draw_batch(
         recipe: Gives H, M and m.
         step_key: Public numbers that name the step, e.g. (seed, site, round, step).
     """
-    rows = [
-        _draw(example, recipe, np.random.default_rng([*step_key, example.stream]))
-        for example in examples
-    ]
-    items, history, targets, coins = (
-        np.stack(column) for column in zip(*rows, strict=True)
-    )
-    return Batch(items, history, targets, coins)
-
-
-def _draw(
-    example: UserExample, recipe: Recipe, rng: np.random.Generator
-) -> tuple[Ints, Floats, Floats, Floats]:
-    """Split one user's likes at random; at least half of them stay history."""
-    shuffled = rng.permutation(example.likes)
-    aimed = min(recipe.targets, max(1, len(shuffled) // 2))
-    targets, history = shuffled[:aimed], shuffled[aimed : aimed + recipe.history]
-    return (
-        np.concatenate(
-            [_padded(history, recipe.history), _padded(targets, recipe.targets)]
-        ),
-        recency_weights(len(history), recipe.history, 0.0),
-        recency_weights(len(targets), recipe.targets, 0.0),
-        rng.random(recipe.negatives, np.float32),
+    counts = np.array([len(example.likes) for example in examples], np.int64)
+    longest = max(recipe.history + recipe.targets, counts.max(initial=0))
+    likes = np.zeros((len(examples), longest), np.int64)
+    real = np.arange(longest) < counts[:, None]
+    likes[real] = np.concatenate([example.likes for example in examples] or [likes[0]])
+    streams = np.array([example.stream for example in examples], np.uint64)
+    numbers = _numbers(streams, step_key, recipe.negatives + longest)
+    order = np.where(real, numbers[:, recipe.negatives :] >> 1, LAST).argsort(axis=1)
+    shuffled = np.take_along_axis(likes, order, axis=1)
+    aimed = np.minimum(np.minimum(recipe.targets, np.maximum(1, counts // 2)), counts)
+    past = np.minimum(recipe.history, counts - aimed)
+    after = np.minimum(aimed[:, None] + np.arange(recipe.history), longest - 1)
+    history, remembered = _padded(np.take_along_axis(shuffled, after, axis=1), past)
+    targets, wanted = _padded(shuffled[:, : recipe.targets], aimed)
+    coins = (numbers[:, : recipe.negatives] >> 40).astype(np.float32) * 2.0**-24
+    return Batch(
+        np.concatenate([history, targets], axis=1),
+        remembered,
+        wanted,
+        coins.astype(np.float32),
     )
 
 
-def _padded(items: Ints, width: int) -> Ints:
-    """Return ``items`` followed by zeros up to ``width``."""
-    return np.concatenate([items, np.zeros(width - len(items), np.int64)])
+def _padded(items: Ints, counts: Ints) -> tuple[Ints, Floats]:
+    """Keep the first ``counts`` items of each row; return them and equal weights."""
+    kept = np.arange(items.shape[1]) < counts[:, None]
+    weights = kept / np.maximum(1, counts)[:, None]
+    return np.where(kept, items, 0), weights.astype(np.float32)
+
+
+def _numbers(
+    streams: npt.NDArray[np.uint64], step_key: Sequence[int], count: int
+) -> npt.NDArray[np.uint64]:
+    """Return ``count`` numbers for each stream, [U, count].
+
+    A number depends on its stream, the key and its place in the row alone. SplitMix64
+    (Steele et al. 2014, section 3), for all streams at once: it decides the order of
+    data, which is public, and protects nobody.
+    """
+    key = hashlib.sha256(repr(list(step_key)).encode()).digest()[:8]
+    begin = _mixed(streams ^ np.uint64(int.from_bytes(key, "big")))
+    return _mixed(begin[:, None] + np.arange(1, count + 1, dtype=np.uint64) * GOLDEN)
+
+
+def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Return each 64-bit number with its bits mixed, one to one."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        numbers = (numbers ^ (numbers >> np.uint64(shift))) * np.uint64(factor)
+    return numbers ^ (numbers >> np.uint64(31))
 
 
 def recency_weights(count: int, width: int, power: float) -> Floats:

@@ -9,25 +9,39 @@ public scales T and S: the score is <u, x> + prior.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import embedding, normalize
 
 from client.examples import Batch, Ints, recency_weights
 from client.head import FactorHead
 from shared.activations import Activations
-from shared.encoder import TextEncoder
+from shared.encoder import LayersPass, TextEncoder
+from shared.output_pass import OutputPass
 from shared.protocol import Array, Recipe
 
-BLOCK = 256  # items encoded at a time when all of them are
 HALF_WAY = 5.0  # likes at which the default alpha is half-way from 1 to the recipe's
 HALF_TRUST = 3.0  # square of the likes at which a history counts half beside the prior
 
 
-RowsOf = Callable[[Ints], Tensor]  # items [U, K] -> rows [U, K, D]
+RowsOf = Callable[[Tensor], Tensor]  # items [U, K] -> rows [U, K, D]
 UsersOf = Callable[[Tensor, Tensor], Tensor]  # weights, past rows -> users [U, D]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """The catalogue under the present parameters.
+
+    Attributes:
+        passed: What the encoder's pass over its texts leaves.
+        rows: The row of every item, [items, D].
+    """
+
+    passed: OutputPass | LayersPass
+    rows: Tensor
 
 
 class HybridModel(nn.Module):
@@ -51,7 +65,8 @@ class HybridModel(nn.Module):
     ) -> None:
         """Join the parts; ``centre`` [width] is the catalogue's frozen mean vector."""
         super().__init__()
-        self.encoder, self._activations, self.recipe = encoder, activations, recipe
+        self.encoder, self.recipe = encoder, recipe
+        self.activations = activations
         self.head = head.to(encoder.device)
         self.prior = torch.from_numpy(prior).to(encoder.device) * recipe.prior_weight
         self.catalogue = len(prior)
@@ -60,7 +75,9 @@ class HybridModel(nn.Module):
             [*encoder.trained.values(), self.head.factors, self.head.biases]
         )
 
-    def losses(self, batch: Batch, catalogue: Tensor, *, shared_rows: bool) -> Tensor:
+    def losses(
+        self, batch: Batch, catalogue: Tensor, vectors_of: RowsOf, head_of: RowsOf
+    ) -> Tensor:
         """Return one term per user, [U], with the gradient of two full softmaxes.
 
         The adapter learns from text and prior alone, so that it means the same at every
@@ -73,21 +90,16 @@ class HybridModel(nn.Module):
         Args:
             batch: Examples in fixed shapes.
             catalogue: All items under the present parameters, from ``item_rows``.
-            shared_rows: Encode each distinct item once for the whole batch. The values
-                are the same, but gradients can then no longer be told apart by user, so
-                only training without privacy may ask for it.
+            vectors_of: Gives the text vectors of items, through which gradients go.
+            head_of: The same for factors and bias, [U, K, f + 1].
         """
         vectors = catalogue[:, : self.encoder.width]
 
-        def encoded(items: Ints) -> Tensor:
-            return self._vectors_of(items, shared_rows=shared_rows)
+        def whole(items: Tensor) -> Tensor:
+            return torch.cat([embedding(items, vectors), head_of(items)], dim=-1)
 
-        def with_head(items: Ints) -> Tensor:
-            place = torch.from_numpy(items).to(catalogue.device)
-            return torch.cat([vectors[place], *self.head(place)], dim=-1)
-
-        return self._term(batch, vectors, encoded, self._tastes) + self._term(
-            batch, catalogue, with_head, self._users
+        return self._term(batch, vectors, vectors_of, self._tastes) + self._term(
+            batch, catalogue, whole, self._users
         )
 
     def _term(
@@ -102,8 +114,9 @@ class HybridModel(nn.Module):
         """
         history = torch.from_numpy(batch.history).to(catalogue.device)
         aims = torch.from_numpy(batch.targets).to(catalogue.device)
+        known = torch.from_numpy(batch.items).to(catalogue.device)
         drawn, mean = self._softmax(batch, history, catalogue, users_of)
-        rows = rows_of(np.concatenate([batch.items, drawn.cpu().numpy()], axis=1))
+        rows = rows_of(torch.cat([known, drawn], dim=1))
         widths = [history.shape[1], aims.shape[1], drawn.shape[1]]
         past, wanted, against = torch.split(rows, widths, 1)
         user = users_of(history, past)
@@ -117,33 +130,11 @@ class HybridModel(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return m items from each user's softmax, [U, m], and its mean row, [U, D]."""
         known = torch.from_numpy(batch.items[:, : history.shape[1]])
-        user = users_of(history, catalogue[known.to(history.device)])
+        user = users_of(history, embedding(known.to(history.device), catalogue))
         chance = torch.softmax(user @ catalogue.T + self.prior, dim=1)
         coins = torch.from_numpy(batch.coins).to(history.device)
         drawn = torch.searchsorted(chance.cumsum(1), coins)
         return drawn.clamp(max=self.catalogue - 1), chance @ catalogue
-
-    def _vectors_of(self, items: Ints, *, shared_rows: bool) -> Tensor:
-        """Return the vectors [U, K, width] of ``items`` [U, K], with gradients."""
-        if shared_rows:
-            distinct, back = np.unique(items, return_inverse=True)
-            place = torch.from_numpy(back).to(self.encoder.device)
-            vectors = self._encode_by_length(distinct)[place]
-        else:
-            vectors = self._encode(items.reshape(-1), users=len(items))
-        return vectors.reshape(*items.shape, -1)
-
-    def _encode(self, items: Ints, users: int | None = None) -> Tensor:
-        """Return centred unit vectors [n, width] of catalogue items."""
-        made = self.encoder.vectors(self._activations.rows(items), users)
-        return normalize(made - self._centre, dim=-1)
-
-    def _encode_by_length(self, items: Ints) -> Tensor:
-        """Return what ``_encode`` does, by length, so that less is padding."""
-        order = np.argsort(self._activations.lengths[items], kind="stable")
-        parts = np.array_split(items[order], 1 + len(items) // BLOCK)
-        back = torch.from_numpy(np.argsort(order)).to(self.encoder.device)
-        return torch.cat([self._encode(part) for part in parts])[back]
 
     def _tastes(self, weights: Tensor, past: Tensor) -> Tensor:
         """Return alpha T taste [U, width] from history weights and item vectors."""
@@ -173,14 +164,34 @@ class HybridModel(nn.Module):
     @torch.no_grad()
     def text_vectors(self, count: int) -> Tensor:
         """Return the vectors of the catalogue's first ``count`` texts, [n, width]."""
-        return self._encode(np.arange(min(count, self.catalogue)))
+        first = torch.arange(min(count, self.catalogue), device=self.encoder.device)
+        return self._centred(self.encoder.sums(self.activations, first))
 
     @torch.no_grad()
+    def encoded(self) -> Encoded:
+        """Return every item under the present parameters; texts are read once."""
+        passed = self.encoder.passed(self.activations)
+        head = self.head
+        vectors = self._centred(passed.sums)
+        rows = torch.cat([vectors, head.factors.weight, head.biases.weight], dim=1)
+        return Encoded(passed, rows)
+
     def item_rows(self) -> Tensor:
         """Return the row of every item under the present parameters, [items, D]."""
-        vectors = self._encode_by_length(np.arange(self.catalogue))
-        head = self.head
-        return torch.cat([vectors, head.factors.weight, head.biases.weight], dim=1)
+        return self.encoded().rows
+
+    def _centred(self, sums: Tensor) -> Tensor:
+        """Return centred unit vectors of texts from the sums over their tokens."""
+        return normalize(normalize(sums, dim=-1) - self._centre, dim=-1)
+
+    def through_centre(self, sums: Tensor, pulls: Tensor) -> Tensor:
+        """Return the gradient on ``sums`` from that on the vectors made of them.
+
+        A unit vector v = x / |x| turns a pull g into (g - v (v . g)) / |x|.
+        """
+        unit = normalize(sums, dim=-1)
+        pulls = _through_unit(unit - self._centre, pulls)
+        return _through_unit(sums, pulls)
 
     @torch.no_grad()
     def score(self, histories: Sequence[Ints], alpha: float | None = None) -> Array:
@@ -207,6 +218,14 @@ class HybridModel(nn.Module):
         likes = (given > 0).sum(1, keepdim=True)
         user = trust(likes) * self._users(given, rows[past.to(rows.device)], blend)
         return (user @ rows.T + self.prior).cpu().numpy()
+
+
+def _through_unit(x: Tensor, pulls: Tensor) -> Tensor:
+    """Return the gradient on ``x`` from that on ``normalize(x)``."""
+    length = x.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    unit = x / length
+    across: Tensor = (pulls - unit * (unit * pulls).sum(-1, keepdim=True)) / length
+    return across
 
 
 def default_alpha(likes: Tensor, alpha: float) -> Tensor:

@@ -5,6 +5,7 @@ charge durably, nothing leaves but what ``client/egress.py`` seals.
 """
 
 import hashlib
+from contextlib import suppress
 from datetime import datetime
 
 import numpy as np
@@ -28,12 +29,13 @@ from client.prior import release_popularity
 from client.site import PLAN, Site, round_name
 from client.standing import require_taking_part
 from client.train import train_round
-from client.workbench import device_of, prepare, workbench
+from client.version import hold
+from client.workbench import prepare, site_encoder, workbench
 from shared.accounting import GaussianEvent
 from shared.adapter import subtract
 from shared.code import code_digest
-from shared.encoder import base_digest, open_encoder
-from shared.errors import EgressRefused, LedgerBroken, PolicyRefused
+from shared.encoder import base_digest
+from shared.errors import EgressRefused, LedgerBroken, PolicyRefused, RoundError
 from shared.ledger import Ledger
 from shared.protocol import (
     Adapter,
@@ -70,9 +72,7 @@ def answer(
     require_taking_part(site.folder, plan.number)
     require_allowed(plan, site.policy, circumstances(site))
     require_start(adapter, site.policy)
-    encoder = open_encoder(
-        site.settings.base, plan.spec, device_of(site.settings.device)
-    )
+    encoder = site_encoder(site, plan.spec)
     require_shapes(plan, encoder.shapes())
     if seen is not None and not site.ledger.exists():
         raise LedgerBroken(
@@ -83,6 +83,7 @@ def answer(
     with ledger.alone():
         if seen is not None:
             ledger.require_witnessed(seen)
+        hold(site, plan, adapter)
         update, metric = _sealed_earlier(site, ledger, plan) or _train(
             site, ledger, plan, adapter
         )
@@ -194,14 +195,21 @@ def _sealed_earlier(
     content = _sealed_bytes(site, ledger, plan, "training", "update")
     if content is None:
         return None
-    update = update_from_bytes(content)
-    if update.plan != plan.digest():
-        raise PolicyRefused(
-            f"round {plan.number} of run {plan.run!r} is sealed under another plan; "
-            "start a new run"
-        )
+    update = _of_this_plan(content, plan)
     measured = _sealed_bytes(site, ledger, plan, "metrics", "metric")
     return update, metric_from_bytes(measured) if measured is not None else None
+
+
+def _of_this_plan(content: bytes, plan: RoundPlan) -> AdapterUpdate:
+    """Return the update in bytes that the ledger sealed, if it answers this plan."""
+    with suppress(RoundError):  # tensors of another plan, or in another form
+        update = update_from_bytes(content, plan.shapes)
+        if update.plan == plan.digest():
+            return update
+    raise PolicyRefused(
+        f"round {plan.number} of run {plan.run!r} is sealed under another plan; "
+        "start a new run"
+    )
 
 
 def _sealed_bytes(

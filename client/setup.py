@@ -40,6 +40,7 @@ WORDS = {
     "base": 'Encoder that all sites share: "minilm", a folder, or a hub id.',
     "cache": "Folder of what the encoder makes of public texts; may be deleted.",
     "device": "auto, cpu, cuda or mps.",
+    "precision": "Of frozen products in training: auto, float32 or bfloat16.",
     "witness": "The ledger's signed end; better on another disk than the ledger.",
 }
 DATA = """\

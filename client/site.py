@@ -6,7 +6,7 @@
     data/                  interactions and items, see client/data.py
     ledger.sqlite          what was spent and what left
     ledger.witness         the ledger's signed end; better kept on another disk
-    runs/<run>/            plan, head, prior and sealed releases of a run
+    runs/<run>/            plan, adapter, head, prior and sealed releases of a run
 
 Everything that decides privacy comes from here, never from the server.
 """
@@ -43,6 +43,8 @@ class SiteSettings:
         base: Encoder: ``minilm``, ``tiny``, a folder or a hub id.
         cache: Folder of the activations of public texts, relative to the site's folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: In which frozen products are taken in training: ``float32``,
+            ``bfloat16``, or ``auto`` for the one that is quicker here.
         witness: File with the ledger's signed end, relative to the site's folder;
             better on another disk than the ledger.
     """
@@ -52,6 +54,7 @@ class SiteSettings:
     base: str = "minilm"
     cache: str = "cache"
     device: str = "auto"
+    precision: str = "auto"
     witness: str = "ledger.witness"
 
     def faults(self) -> list[str]:
@@ -63,6 +66,10 @@ class SiteSettings:
             )
         if self.device not in {"auto", "cpu", "cuda", "mps"}:
             faults.append(f"device={self.device!r} is not auto, cpu, cuda or mps")
+        if self.precision not in {"auto", "float32", "bfloat16"}:
+            faults.append(
+                f"precision={self.precision!r} is not auto, float32 or bfloat16"
+            )
         return faults
 
 

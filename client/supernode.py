@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import Event
 
+from client import warm
 from client.contact import in_contact
 from client.site import Site
 from client.standing import State, has_left, is_paused, note, standing
@@ -61,7 +62,7 @@ def programs(site: Site, invitation: Invitation) -> list[Program]:
             name=name,
             command=command,
             environment=environment(
-                node / "flwr", HF_HUB_OFFLINE="1", TACIT_LOG="INFO"
+                node / "flwr", HF_HUB_OFFLINE="1", TACIT_LOG="INFO", **{warm.ASKED: "1"}
             ),
             log=node / "logs" / f"{name}.log",
             renews=renews,
@@ -114,9 +115,17 @@ def stay(site: Site, invitation: Invitation, stop: Event, say: Say) -> None:
                 mark(state, invitation.address)
                 say(f"{state}: {invitation.address}")
 
-        keep_running(
-            programs(site, invitation), folder / "node" / "pids.json", rest, tell, look
-        )
+        warm.end(folder)  # of a supervisor that was killed
+        try:
+            keep_running(
+                programs(site, invitation),
+                folder / "node" / "pids.json",
+                rest,
+                tell,
+                look,
+            )
+        finally:
+            warm.end(folder)
     mark("stopped")
 
 

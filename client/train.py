@@ -6,43 +6,36 @@ divisor is public, the noise comes from the site's secret stream, and an empty d
 step like any other (PRIVACY.md section 2; Abadi et al. 2016, algorithm 1).
 """
 
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from opacus.grad_sample import GradSampleModule
 from opacus.optimizers import DPOptimizer
-from torch import Tensor, nn
-from torch.autograd import backward
+from torch import Tensor
 
-from client.examples import UserExample, draw_batch
+from client.examples import UserExample
+from client.gradients import UserGradients, user_gradients
 from client.model import HybridModel
 from client.noise import SecretStreams, normal
 from client.reach import BETAS
 from client.sampler import Uniform, poisson_draw
 from shared.protocol import Mechanism
 
-MEMORY = 1 << 30  # bytes that the per-row gradients of one microbatch may take
-PLAIN_CHUNK = 512  # users at a time without privacy
+MEMORY = 1 << 30  # bytes that the gradients of one microbatch may take
 
 
 class UserOptimizer(DPOptimizer):  # type: ignore[misc]  # opacus has no types
-    """Opacus' step with the user as the unit.
+    """Opacus' step with the user as the unit, over one flat vector of all parameters.
 
-    Guarantee: whatever one user's rows hold, adding or removing that user moves the sum
+    Guarantee: whatever one user's data hold, adding or removing that user moves the sum
     that is noised by at most ``clip`` in joint L2 norm over all trained tensors.
     """
 
     def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        mechanism: Mechanism,
-        users: int,
-        noise: Uniform,
+        self, model: HybridModel, mechanism: Mechanism, users: int, noise: Uniform
     ) -> None:
         super().__init__(
-            optimizer,
+            _adam(model),
             noise_multiplier=mechanism.sigma,
             max_grad_norm=mechanism.clip,
             expected_batch_size=None,
@@ -50,45 +43,70 @@ class UserOptimizer(DPOptimizer):  # type: ignore[misc]  # opacus has no types
         )
         self._divisor = mechanism.q * users  # public: rate times declared users
         self._noise = noise
+        sizes = [p.numel() for p in self.params]
+        self.summed = torch.zeros(sum(sizes), device=self.params[0].device)
+        self._parts = [
+            part.view_as(p)
+            for p, part in zip(
+                self.params, torch.split(self.summed, sizes), strict=True
+            )
+        ]
+        *adapter, self._factors, self._biases = self._parts
+        self._adapter = self.summed[: sum(part.numel() for part in adapter)]
 
     def start(self) -> None:
-        """Begin a step: no user has contributed yet."""
-        for p in self.params:
-            p.grad_sample = None
-            p.summed_grad = torch.zeros_like(p)
+        """Begin a step: no user has contributed yet, and nothing else may."""
+        self.forget()
+        self.summed.zero_()
 
-    def add_users(self, users: int) -> None:
-        """Fold the rows of ``users`` users, clip each user once, add to the sum."""
-        by_user = [
-            self._get_flat_grad_sample(p).unflatten(0, (users, -1)).sum(1).flatten(1)
-            for p in self.params
-        ]
-        squares = torch.stack([g.square().sum(1) for g in by_user]).sum(0)
-        finite = squares.isfinite()
+    def add_users(self, users: UserGradients) -> None:
+        """Clip each user's joint gradient once, and add it to the sum."""
+        squares = users.adapter.square().sum(1) + users.head.square().sum((1, 2))
+        factor = self._factor(squares)
+        adapter, head = _finite(users.adapter, squares), _finite(users.head, squares)
+        self._adapter += factor @ adapter
+        rows = (head * factor[:, None, None]).flatten(0, 1)
+        self._factors.index_add_(0, users.items.flatten(), rows[:, :-1])
+        self._biases.index_add_(0, users.items.flatten(), rows[:, -1:])
+
+    def _factor(self, squares: Tensor) -> Tensor:
+        """Return what each user's gradient of this squared length is multiplied by."""
         factor = (self.max_grad_norm / (squares.sqrt() + 1e-6)).clamp(max=1.0)
-        for p, g in zip(self.params, by_user, strict=True):
-            safe = torch.where(finite.unsqueeze(1), g, 0.0)
-            p.summed_grad += (torch.where(finite, factor, 0.0) @ safe).view_as(p)
-            p.grad_sample = None
+        return torch.where(squares.isfinite(), factor, 0.0)
 
     def add_noise(self) -> None:
-        """Put the noised sum into ``grad``: noise for every tensor, always."""
-        for p in self.params:
-            drawn = torch.from_numpy(normal(p.numel(), self._noise)).to(p.device)
-            scale = self.noise_multiplier * self.max_grad_norm
-            p.grad = p.summed_grad + scale * drawn.view_as(p)
+        """Noise the sum, every number of it, always; it becomes the gradient."""
+        drawn = torch.from_numpy(normal(len(self.summed), self._noise))
+        scale = self.noise_multiplier * self.max_grad_norm
+        self.summed.add_(drawn.to(self.summed.device), alpha=scale)
+        self._give()
+
+    def _give(self) -> None:
+        """Let the sum be what is stepped with; the parts of one vector, not copies."""
+        for p, part in zip(self.params, self._parts, strict=True):
+            p.grad = part
 
     def finish(self) -> None:
         """Noise, divide by the public expectation, step."""
         self.add_noise()
-        for p in self.params:
-            p.grad /= self._divisor
+        self.summed /= self._divisor
         self.original_optimizer.step()
 
     def forget(self) -> None:
         """Drop every gradient, so that nothing from before the noise is left behind."""
         for p in self.params:
-            p.grad = p.grad_sample = p.summed_grad = None
+            p.grad = None
+
+
+class UnprotectedOptimizer(UserOptimizer):
+    """The same step without clip and noise, for comparison: NOT PRIVATE."""
+
+    def _factor(self, squares: Tensor) -> Tensor:
+        return torch.ones_like(squares)
+
+    def add_noise(self) -> None:
+        """Add nothing."""
+        self._give()
 
 
 def train_round(
@@ -115,11 +133,6 @@ def train_round(
         key: Public numbers that name the round for the data order.
     """
     steps = _drawn(examples, mechanism, streams.coins, key)
-    if mechanism.sigma == 0:
-        optimizer = _adam(model)
-        for step_key, drawn in steps:
-            _unprotected_step(model, optimizer, drawn, step_key, mechanism.q * users)
-        return
     with private_step(model, mechanism, users, streams.noise) as noisy:
         for step_key, drawn in steps:
             noisy.start()
@@ -143,16 +156,12 @@ def _drawn(
 def private_step(
     model: HybridModel, mechanism: Mechanism, users: int, noise: Uniform
 ) -> Iterator[UserOptimizer]:
-    """Give the optimiser while Opacus' hooks are on; leave nothing un-noised behind."""
-    optimizer = UserOptimizer(_adam(model), mechanism, users, noise)
-    hooks = GradSampleModule(model.trained, loss_reduction="sum")
+    """Give the optimiser; leave nothing un-noised behind."""
+    kind = UserOptimizer if mechanism.sigma else UnprotectedOptimizer
+    optimizer = kind(model, mechanism, users, noise)
     try:
-        with warnings.catch_warnings():
-            # our inputs are cached, so none asks for gradients
-            warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            yield optimizer
+        yield optimizer
     finally:
-        hooks.remove_hooks()
         optimizer.forget()
 
 
@@ -164,56 +173,40 @@ def add_users(
     size: int | None = None,
 ) -> None:
     """Add the clipped gradients of the drawn users, some users at a time."""
-    size, catalogue = size or microbatch_size(model), model.item_rows()
+    size, encoded = size or microbatch_size(model), model.encoded()
     for first in range(0, len(drawn), size):
         chunk = drawn[first : first + size]
-        batch = draw_batch(chunk, model.recipe, step_key)
-        backward(model.losses(batch, catalogue, shared_rows=False).sum())
-        optimizer.add_users(len(chunk))
+        optimizer.add_users(user_gradients(model, encoded, chunk, step_key))
 
 
-def _unprotected_step(
-    model: HybridModel,
-    optimizer: torch.optim.Optimizer,
-    drawn: Sequence[UserExample],
-    step_key: Sequence[int],
-    divisor: float,
-) -> None:
-    """One step without clip and noise, for comparison: NOT PRIVATE."""
-    optimizer.zero_grad()
-    catalogue = model.item_rows()
-    for first in range(0, len(drawn), PLAIN_CHUNK):
-        batch = draw_batch(drawn[first : first + PLAIN_CHUNK], model.recipe, step_key)
-        total = model.losses(batch, catalogue, shared_rows=True).sum()
-        backward(total / divisor)
-    optimizer.step()
+def _finite(gradients: Tensor, squares: Tensor) -> Tensor:
+    """Return the gradients [U, ...], 0 for users whose squared length is no number."""
+    finite = squares.isfinite().view(-1, *[1] * (gradients.dim() - 1))
+    return torch.where(finite, gradients, 0.0)
 
 
 def _adam(model: HybridModel) -> torch.optim.Adam:
     """Return Adam with one step size for the adapter and one for the head."""
-    model.trained.train()
     recipe = model.recipe
+    adapter = [w for m in model.encoder.trained.values() for w in m.parameters()]
     return torch.optim.Adam(
         [
-            {
-                "params": _weights(model.encoder.trained.values()),
-                "lr": recipe.learning_rate,
-            },
+            {"params": adapter, "lr": recipe.learning_rate},
             {"params": list(model.head.parameters()), "lr": recipe.head_learning_rate},
         ],
         betas=BETAS,
+        fused=True,
     )
 
 
-def _weights(modules: Iterable[nn.Module]) -> list[Tensor]:
-    return [parameter for module in modules for parameter in module.parameters()]
-
-
 def microbatch_size(model: HybridModel) -> int:
-    """Return how many users fit in ``MEMORY``; from public sizes alone."""
-    recipe = model.recipe
-    rows = recipe.history + recipe.targets + recipe.negatives
-    adapter = sum(w.numel() for w in _weights(model.encoder.trained.values()))
-    head = sum(w.numel() for w in model.head.parameters())
-    token_bytes = model.encoder.spec.max_tokens * model.encoder.width * 8
-    return int(max(1, MEMORY // (4 * (rows * (adapter + token_bytes) + 2 * head))))
+    """Return how many users fit in ``MEMORY``; from public sizes alone.
+
+    For each user that is the gradient, twice; a score of every item, some times over;
+    and the rows of the items that the user touches, several times over.
+    """
+    recipe, width = model.recipe, model.encoder.width
+    touched = recipe.history + recipe.targets + recipe.negatives
+    adapter = sum(array.size for array in model.encoder.adapter().values())
+    rows = touched * (width + recipe.factors + 1)
+    return int(max(1, MEMORY // (4 * (2 * adapter + 6 * model.catalogue + 8 * rows))))

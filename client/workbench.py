@@ -136,16 +136,23 @@ def popularity_prior(site: Site, run: str) -> Array:
 def workbench(site: Site, spec: AdapterSpec) -> Workbench:
     """Return data and catalogue under the encoder; loaded anew only if data change."""
     first_read(site.data, site.folder)
-    files = [f for f in site.data.iterdir() if f.is_file()]
-    newest = max(f.stat().st_mtime_ns for f in files)
     state = current(site.data)
-    stamp = (newest, state.number if state else 0, forgotten_at(site.folder))
-    base, device = site.settings.base, site.settings.device
-    held = _held(site.data, site.cache, base, spec, device)
+    number = state.number if state else 0
+    stamp = (_files(site.data), number, forgotten_at(site.folder))
+    asked = site.settings
+    held = _held(
+        *(site.data, site.cache, spec), *(asked.base, asked.device, asked.precision)
+    )
     if held.bench is None or held.stamp != stamp:
         held.bench = None
         held.bench, held.stamp = _laid_out(site, spec), stamp
     return held.bench
+
+
+def _files(folder: Path) -> list[tuple[str, int, int, int]]:
+    """Return what tells of every file that it is another one, or has changed."""
+    found = ((f.name, f.stat()) for f in sorted(folder.iterdir()) if f.is_file())
+    return [(name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in found]
 
 
 @dataclass(slots=True)
@@ -168,12 +175,19 @@ def _held(*_of: Path | str | AdapterSpec) -> _Held:
 def _laid_out(site: Site, spec: AdapterSpec) -> Workbench:
     """Read the data, and encode the catalogue or take it from the cache."""
     loaded = load(site.data, site.folder)
-    encoder = open_encoder(site.settings.base, spec, device_of(site.settings.device))
-    activations = encoder.open_store(site.cache).open(loaded.catalogue.texts)
+    encoder = site_encoder(site, spec)
+    stored = encoder.open_store(site.cache).open(loaded.catalogue.texts)
+    activations = stored.to(encoder.device)
     centre = encoder.frozen_mean(activations)
     return Workbench(
         loaded, make_examples(loaded.histories), encoder, activations, centre
     )
+
+
+def site_encoder(site: Site, spec: AdapterSpec) -> TextEncoder:
+    """Return the encoder that a site trains, one for each process."""
+    asked = site.settings
+    return open_encoder(asked.base, spec, device_of(asked.device), asked.precision)
 
 
 def device_of(wanted: str) -> str:

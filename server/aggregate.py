@@ -2,11 +2,17 @@
 
 A rule sees the updates around the origin, and its step is added to the current adapter:
 all six rules move with a shift of their input, and float32 loses least near zero.
+
+No rule sees all values of all updates at once. Mean, median and trimmed mean look at
+each value by itself, so they are asked for one block of columns after the other. A rule
+with memory moves with the mean alone. Krum looks at distances alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from flwr.app import Array as SentArray
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import (
@@ -20,10 +26,12 @@ from flwr.serverapp.strategy import (
 )
 from flwr.serverapp.strategy.fedopt import FedOpt
 
+from server.spool import Row, Spool
 from shared.adapter import add
 from shared.errors import ConfigError, RoundError
-from shared.protocol import Adapter, AdapterUpdate, Array
+from shared.protocol import Adapter, Array
 
+VALUES = "values"  # name of a row's values in a reply
 MOMENTUM = 0.9  # Hsu et al. 2019, FedAvgM
 RULES: Mapping[str, Callable[[float, float, int], Strategy]] = {
     "fedavg": lambda _rate, _trim, _malicious: FedAvg(),
@@ -86,28 +94,34 @@ def fewest_for_krum(malicious: int) -> int:
 
 
 def step(
-    rule: Strategy, number: int, current: Adapter, updates: Sequence[AdapterUpdate]
+    rule: Strategy, number: int, current: Adapter, spool: Spool, rows: Sequence[Row]
 ) -> dict[str, Array]:
     """Return the next adapter: ``current`` plus what the rule makes of the updates.
 
-    Guarantee: every site weighs the same, and the order of ``updates`` does not matter.
+    Guarantee: every site weighs the same, and the order of ``rows`` does not matter.
 
     Args:
         rule: Made by ``make_rule``; keeps its own memory from round to round.
         number: The round, from 1.
         current: The adapter of which every update is a checked change.
-        updates: Checked; at most one of each site.
+        spool: Where the updates are.
+        rows: Checked; at most one of each site.
 
     Raises:
         RoundError: If there are too few updates for the rule.
     """
-    _require_enough(rule, number, len(updates))
-    _set_origin(rule, current)
-    in_order = sorted(updates, key=lambda update: update.site)
-    arrays, _ = rule.aggregate_train(number, [_reply(u.delta) for u in in_order])
-    if arrays is None:
-        raise RoundError(f"{type(rule).__name__} returned nothing in round {number}")
-    moved = {name: sent.numpy().astype(np.float32) for name, sent in arrays.items()}
+    _require_enough(rule, number, len(rows))
+    in_order = sorted(rows, key=lambda row: row.site)
+    if isinstance(rule, Krum):
+        chosen = [_chosen(rule, number, spool, in_order)]
+        parts = [block[0] for block in spool.blocks(chosen)]
+    else:
+        remembers = isinstance(rule, FedOpt | FedAvgM)
+        each = FedAvg() if remembers else rule
+        parts = [_aggregated(each, number, block) for block in spool.blocks(in_order)]
+    moved = spool.tensors(np.concatenate(parts))
+    if isinstance(rule, FedOpt | FedAvgM):
+        moved = _remembered(rule, number, moved)
     return add(current, moved)
 
 
@@ -138,22 +152,47 @@ def _require_enough(rule: Strategy, number: int, given: int) -> None:
             raise RoundError(f"round {number}: {given} updates, Krum needs {needed}")
 
 
-def _set_origin(rule: Strategy, current: Adapter) -> None:
-    """Tell a rule with memory where the updates start from: the origin."""
-    origin = {name: np.zeros_like(array) for name, array in current.items()}
-    if isinstance(rule, FedOpt):
-        rule.current_arrays = origin
-    elif isinstance(rule, FedAvgM):
-        rule.current_arrays = _record(origin)
+def _aggregated(rule: Strategy, number: int, block: npt.NDArray[Any]) -> Array:
+    """Return what the rule makes of a matrix with one row of values for each site."""
+    return _asked(rule, number, [{VALUES: row} for row in block])[VALUES]
 
 
-def _record(adapter: Adapter) -> ArrayRecord:
+def _remembered(rule: FedOpt | FedAvgM, number: int, mean: Adapter) -> dict[str, Array]:
+    """Return the step of a rule with memory, which starts from the origin."""
+    origin = {name: np.zeros_like(array) for name, array in mean.items()}
+    rule.current_arrays = origin if isinstance(rule, FedOpt) else _record(origin)
+    return _asked(rule, number, [mean])
+
+
+def _chosen(rule: Krum, number: int, spool: Spool, rows: Sequence[Row]) -> Row:
+    """Return the update that Krum picks.
+
+    The rows of a root of the matrix of inner products are as far from each other as
+    the updates are, and there are only as many values in each as there are sites.
+    """
+    values, vectors = np.linalg.eigh(spool.products(rows))
+    points = vectors * np.sqrt(np.maximum(values, 0.0))
+    picked = _aggregated(rule, number, points)
+    return rows[int(np.square(points - picked).sum(axis=1).argmin())]
+
+
+def _asked(
+    rule: Strategy, number: int, replies: Sequence[Mapping[str, npt.NDArray[Any]]]
+) -> dict[str, Array]:
+    """Return what the rule makes of ``replies``, as float32."""
+    arrays, _ = rule.aggregate_train(number, [_reply(one) for one in replies])
+    if arrays is None:
+        raise RoundError(f"{type(rule).__name__} returned nothing in round {number}")
+    return {name: sent.numpy().astype(np.float32) for name, sent in arrays.items()}
+
+
+def _record(arrays: Mapping[str, npt.NDArray[Any]]) -> ArrayRecord:
     """Return Flower's record in sorted order: FedAvgM pairs tensors by position."""
-    return ArrayRecord({name: SentArray(a) for name, a in sorted(adapter.items())})
+    return ArrayRecord({name: SentArray(a) for name, a in sorted(arrays.items())})
 
 
-def _reply(delta: Adapter) -> Message:
+def _reply(arrays: Mapping[str, npt.NDArray[Any]]) -> Message:
     """Return the reply of a site as Flower's rules read it, with weight one."""
     weight = MetricRecord({"num-examples": 1})
-    content = RecordDict({"arrays": _record(delta), "metrics": weight})
+    content = RecordDict({"arrays": _record(arrays), "metrics": weight})
     return Message(content, dst_node_id=1, message_type="train")

@@ -154,6 +154,7 @@ def plans(settings: Settings, registry: Registry) -> list[RoundPlan]:
             max_norm=task.max_norm,
             quorum=task.needed,
             deadline_s=task.deadline_s,
+            wire=task.wire,
         )
         for number in range(newest + 1, task.rounds + 1)
     ]

@@ -57,8 +57,9 @@ class RoundReport:
         refused: Site -> class name of why it did not count.
         update_norm: Joint L2 norm of the step of the global adapter.
         bytes_up: Site -> bytes of its update.
-        bytes_down: Bytes of the instruction that every asked site received; beside it
-            a named site gets some 300 bytes, the newest witness of its own ledger.
+        bytes_down: Bytes of the instruction, as a mean over the sites that were asked;
+            beside it a named site gets some 300 bytes, the newest witness of its own
+            ledger, and the whole adapter if it lacks the version of a step.
         metrics: Site -> name -> value of what it released, noised.
         norms: Site -> joint L2 norm of its update.
         cosines: Site -> cosine of its update to the mean direction of the others.

@@ -6,13 +6,14 @@ round. Its deadline could not be kept.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from threading import Thread
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
 PATIENCE_S = 5.0  # for all answers that are on their way
+AT_ONCE = 8  # answers that are pulled, and so held in memory, together
 
 
 class Inbox:
@@ -20,7 +21,7 @@ class Inbox:
 
     Args:
         grid: Where they were sent.
-        patience_s: Longest time that a look into the box takes.
+        patience_s: Longest time that a look into the box waits.
     """
 
     def __init__(self, grid: Grid, patience_s: float = PATIENCE_S) -> None:
@@ -28,21 +29,32 @@ class Inbox:
         self._patience_s = patience_s
         self._pulls: dict[str, _Pull] = {}
 
-    def pull(self, messages: Sequence[str]) -> list[Message]:
-        """Return the answers to ``messages`` that are here, but none half here."""
-        until = time.monotonic() + self._patience_s
+    def pull(self, messages: Sequence[str]) -> Iterator[Message]:
+        """Yield the answers to ``messages`` that are here, but none half here.
+
+        No more than ``AT_ONCE`` are in memory, beside any that were late at an earlier
+        look: these are waited for last.
+        """
+        queue = sorted(messages, key=lambda message: message in self._pulls)
+        left = self._patience_s
+        for place, message in enumerate(queue):
+            if left > 0:
+                self._begin(queue[place : place + AT_ONCE])
+            pull = self._pulls.get(message)
+            if pull is None:
+                continue
+            begun = time.monotonic()
+            pull.join(max(0.0, left))
+            left -= time.monotonic() - begun
+            if not pull.is_alive():
+                del self._pulls[message]
+                yield from pull.result()
+
+    def _begin(self, messages: Sequence[str]) -> None:
         for message in messages:
             if message not in self._pulls:
                 self._pulls[message] = _Pull(self._grid, message)
                 self._pulls[message].start()
-        come: list[Message] = []
-        for message in messages:
-            pull = self._pulls[message]
-            pull.join(max(0.0, until - time.monotonic()))
-            if not pull.is_alive():
-                del self._pulls[message]
-                come += pull.result()
-        return come
 
 
 class _Pull(Thread):

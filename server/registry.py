@@ -37,6 +37,7 @@ from shared.signing import load_key
 from shared.witness import Witness, keep_witness, kept_witness
 
 WITNESSES = "witnesses"
+RESIDUAL = "residual/"  # before a tensor's name, in the memory of the rule
 LIBRARIES = ("flwr", "numpy", "safetensors")
 
 
@@ -101,6 +102,18 @@ class Registry:
 
     def rule_state(self) -> dict[str, Array]:
         """Return the memory of the aggregation rule after the newest round."""
+        memory = self._memory()
+        return {n: a for n, a in memory.items() if not n.startswith(RESIDUAL)}
+
+    def residual(self) -> dict[str, Array]:
+        """Return what packing left out of the newest version; empty for nothing."""
+        return {
+            name.removeprefix(RESIDUAL): array
+            for name, array in self._memory().items()
+            if name.startswith(RESIDUAL)
+        }
+
+    def _memory(self) -> dict[str, Array]:
         number = self.newest()
         return _load(self.folder(number) / RULE_STATE) if number else {}
 
@@ -154,7 +167,7 @@ class Registry:
             plan: The plan that was carried out.
             adapter: The exchanged tensors after it.
             rule: Name of the aggregation rule.
-            rule_state: Its memory.
+            rule_state: Its memory, ``with_residual``.
             received: Site -> SHA-256 of each sealed release that it sent.
 
         Raises:
@@ -200,6 +213,12 @@ class Registry:
         tensors = {**self.start_tensors(), **adapter}
         safetensors.numpy.save_file(tensors, folder / WEIGHTS, {"format": "pt"})
         safetensors.numpy.save_file(dict(rule_state), folder / RULE_STATE)
+
+
+def with_residual(rule_state: Adapter, residual: Adapter) -> dict[str, Array]:
+    """Return a rule's memory, and beside it what packing left out of a version."""
+    left = {f"{RESIDUAL}{name}": array for name, array in residual.items()}
+    return {**rule_state, **left}
 
 
 def _load(path: Path) -> dict[str, Array]:

@@ -61,7 +61,7 @@ def judge(
     try:
         refusal = open_refusal(reply.content)
         if refusal is None:
-            told = open_reply(reply.content)
+            told = open_reply(reply.content, plan.shapes)
             site = _accepted(told.update, plan, name).site
             _check_metric(told, plan)
             require_newer(told.witness, site, seen.get(site))
@@ -79,6 +79,8 @@ def _accepted(update: AdapterUpdate, plan: RoundPlan, name: str) -> AdapterUpdat
     followed = (update.run, update.number, update.plan)
     if followed != (plan.run, plan.number, plan.digest()):
         raise RoundError(f"{update.site} answers another round than {plan.number}")
+    if update.wire != plan.wire:
+        raise RoundError(f"{update.site} sends {update.wire}, not {plan.wire}")
     check(update.delta, plan.shapes)
     length = norm(update.delta)
     if length > plan.max_norm:

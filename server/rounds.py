@@ -1,10 +1,9 @@
 """The federation's loop: select, send, wait, check, aggregate, publish, tell."""
 
-import hashlib
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -12,19 +11,22 @@ from flwr.serverapp.strategy import Strategy
 from safetensors import SafetensorError
 
 from server.aggregate import rule_state, step
+from server.broadcast import Broadcast, advance, broadcast
 from server.events import Answered, Asked, Event, RoundReport
 from server.inbox import Inbox
-from server.registry import Registry
+from server.intake import Kept, count, keep
+from server.registry import Registry, with_residual
 from server.replies import Answer, judge
-from server.suspicion import copied, figures
+from server.spool import Spool
+from server.suspicion import figures
 from shared.adapter import norm, subtract
-from shared.errors import BudgetSpent, QuorumLost, RoundError, UpdateCopied
-from shared.protocol import AdapterUpdate, Reply, RoundPlan
-from shared.sealing import metric_bytes, update_bytes
-from shared.wire import pack_plan, size, with_witness
+from shared.errors import BudgetSpent, QuorumLost, RoundError, VersionMissing
+from shared.packing import Step
+from shared.protocol import RoundPlan
+from shared.wire import with_witness
 from shared.witness import Witness
 
-SPENT = BudgetSpent.__name__
+SPENT, MISSING = BudgetSpent.__name__, VersionMissing.__name__
 Nodes = Mapping[
     int, str
 ]  # Flower's node id -> name; names are empty in Ray's simulation
@@ -46,27 +48,39 @@ def run(
         RoundError: If a version cannot be written; the same stays.
     """
     spent: dict[int, str] = {}
+    newest: Step | None = None  # the version that the last round published
+    holders: tuple[str, ...] = ()  # of the version before that
     for plan in plans:
         begun = time.monotonic()
         _, adapter = registry.current()
         nodes = select(grid, plan, spent, everyone=plan is plans[0])
-        content = pack_plan(plan, adapter)
+        content = broadcast(plan, adapter, newest, holders)
         seen = registry.witnesses(plan.sites)
         watch(_asked(plan, nodes, spent))
-        answers = ask(grid, nodes, content, plan, seen, watch)
-        replies, faults = count(answers)
         with written(plan, registry):
-            registry.keep_witnesses([reply.witness for reply in replies])
-        updates = [reply.update for reply in replies]
-        refused = absent(plan, nodes, spent, updates) | faults
-        require_quorum(plan, len(updates), refused)
-        after = step(rule, plan.number, adapter, updates)
-        received = {reply.update.site: _received(reply) for reply in replies}
+            spool = Spool(registry.root, plan.shapes)
+        with closing(spool):
+            asked = ask(grid, nodes, content, plan, seen, watch)
+            answers, kept = collect(asked, spool, plan, registry)
+            with written(plan, registry):
+                good, faults = count(answers, kept, spool)
+                registry.keep_witnesses([one.witness for one in good])
+            refused = absent(plan, nodes, spent, [one.site for one in good]) | faults
+            require_quorum(plan, len(good), refused)
+            with written(plan, registry):
+                rows = [one.row for one in good]
+                moved = step(rule, plan.number, adapter, spool, rows)
+                beside = figures(spool, rows)
+        after, residual, newest = advance(
+            plan.wire, adapter, moved, registry.residual()
+        )
+        received = {one.site: one.received for one in good}
+        holders = tuple(received)
         sizes = {answer.site: answer.size for answer in answers}
         name = type(rule).__name__
         with written(plan, registry):
-            registry.publish(plan, after, name, rule_state(rule), received)
-        beside = figures(updates)
+            memory = with_residual(rule_state(rule), residual)
+            registry.publish(plan, after, name, memory, received)
         watch(
             RoundReport(
                 number=plan.number,
@@ -75,11 +89,11 @@ def run(
                 refused=refused,
                 update_norm=norm(subtract(after, adapter)),
                 bytes_up={site: sizes[site] for site in received},
-                bytes_down=size(content),
+                bytes_down=content.mean_size(nodes.values()),
                 metrics={
-                    reply.update.site: {reply.metric.name: reply.metric.value}
-                    for reply in replies
-                    if reply.metric
+                    one.site: {one.metric.name: one.metric.value}
+                    for one in good
+                    if one.metric
                 },
                 norms=beside.norms,
                 cosines=beside.cosines,
@@ -114,68 +128,89 @@ def select(
 def ask(
     grid: Grid,
     nodes: Nodes,
-    content: RecordDict,
+    content: Broadcast,
     plan: RoundPlan,
     seen: Mapping[str, Witness],
     watch: Callable[[Event], None] = lambda _: None,
-) -> list[Answer]:
-    """Send the instruction to each node and judge the replies of the deadline.
+) -> Iterator[Answer]:
+    """Send the instruction to each node and judge each reply as it comes.
 
-    A named node is told as well which end of its ledger the server has seen.
-    ``watch`` hears of each answer when it comes.
+    What is silent at the deadline comes last. A named node is told as well which end of
+    its ledger the server has seen. One that lacks the version of a step is sent the
+    whole, once, while there is time. ``watch`` hears of each answer when it comes.
     """
-    messages = [
-        Message(
-            with_witness(content, seen.get(name)),
-            node,
-            "train",
-            ttl=plan.deadline_s,
-            group_id=str(plan.number),
-        )
-        for node, name in nodes.items()
-    ]
-    sent = zip(grid.push_messages(messages), nodes, strict=True)
-    pending = {message: node for message, node in sent if message}  # "" was not taken
-    answers, inbox = [], Inbox(grid)
+    first = {node: content.to(name) for node, name in nodes.items()}
+    stepped = {node for node, sent in first.items() if sent is not content.whole}
+    pending = _send(grid, nodes, first, plan, seen, plan.deadline_s)
+    until = time.monotonic() + plan.deadline_s
+    silent, inbox = set(nodes), Inbox(grid)
     for _ in ticks(plan.deadline_s):
         for reply in inbox.pull(list(pending)):
             node = pending.pop(reply.metadata.reply_to_message_id, None)
             if node is None:  # a second reply to the same question
                 continue
             answer = judge(reply, plan, node, nodes[node], seen)
-            answers.append(answer)
+            left = until - time.monotonic()
+            if answer.reason == MISSING and node in stepped and left > 0:
+                stepped.discard(node)
+                again = {node: content.whole}
+                pending |= _send(grid, nodes, again, plan, seen, left)
+                continue
+            silent.discard(node)
             watch(_answered(plan, answer))
+            yield answer
         if not pending:
             break
-    silent = nodes.keys() - {answer.node for answer in answers}
-    return answers + [Answer.silence(node, nodes[node]) for node in sorted(silent)]
+    yield from (Answer.silence(node, nodes[node]) for node in sorted(silent))
 
 
-def count(answers: Sequence[Answer]) -> tuple[list[Reply], dict[str, str]]:
-    """Return the replies that count, sorted by site, and why others do not.
+def _send(
+    grid: Grid,
+    nodes: Nodes,
+    contents: Mapping[int, RecordDict],
+    plan: RoundPlan,
+    seen: Mapping[str, Witness],
+    left_s: float,
+) -> dict[str, int]:
+    """Send each node its instruction; return the messages that Flower took."""
+    messages = [
+        Message(
+            with_witness(content, seen.get(nodes[node])),
+            node,
+            "train",
+            ttl=left_s,
+            group_id=str(plan.number),
+        )
+        for node, content in contents.items()
+    ]
+    sent = zip(grid.push_messages(messages), contents, strict=True)
+    return {message: node for message, node in sent if message}  # "" was not taken
 
-    Of a site for which two nodes answer nothing counts: no one can say which of them
-    is the site; nor do updates count of which one is a copy.
+
+def collect(
+    asked: Iterable[Answer], spool: Spool, plan: RoundPlan, registry: Registry
+) -> tuple[list[Answer], list[Kept]]:
+    """Return the answers without their updates, and what is kept of those.
+
+    Guarantee: what stays in memory of an answer does not grow with the adapter.
     """
-    told = Counter(answer.site for answer in answers)
-    once = [answer for answer in answers if told[answer.site] == 1]
-    faults = {answer.site: answer.reason for answer in once if not answer.reply}
-    faults |= dict.fromkeys((s for s in told if told[s] > 1), RoundError.__name__)
-    replies = [answer.reply for answer in once if answer.reply]
-    copies = copied([reply.update for reply in replies])
-    faults |= dict.fromkeys(copies, UpdateCopied.__name__)
-    replies = [reply for reply in replies if reply.update.site not in copies]
-    return sorted(replies, key=lambda reply: reply.update.site), faults
+    answers, kept = list[Answer](), list[Kept]()
+    for answer in asked:
+        if answer.reply:
+            with written(plan, registry):
+                kept.append(keep(answer.reply, spool))
+        answers.append(replace(answer, reply=None))
+    return answers, kept
 
 
 def absent(
     plan: RoundPlan,
     nodes: Nodes,
     spent: Mapping[int, str],
-    updates: Sequence[AdapterUpdate] = (),
+    counted: Collection[str] = (),
 ) -> dict[str, str]:
     """Return why each of the plan's sites does not count that no answer names."""
-    here = {*nodes.values(), *(update.site for update in updates)}
+    here = {*nodes.values(), *counted}
     why = "NotOnline" if all(nodes.values()) else "NoAnswer"
     missing = {site: why for site in plan.sites if site not in here}
     return missing | dict.fromkeys(spent.values(), SPENT)
@@ -236,10 +271,3 @@ def _online(grid: Grid, plan: RoundPlan, spent: Mapping[int, str]) -> Nodes:
         and node not in spent
         and name not in spent.values()
     }
-
-
-def _received(reply: Reply) -> list[str]:
-    """Return the SHA-256 of everything that a site released in a reply."""
-    sent = [update_bytes(reply.update)]
-    sent += [metric_bytes(reply.metric)] if reply.metric else []
-    return [hashlib.sha256(content).hexdigest() for content in sent]

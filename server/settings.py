@@ -9,7 +9,7 @@ from typing import Any
 from server.aggregate import fewest_for_krum, rule_faults
 from shared.config import Scalar, key_of, read
 from shared.errors import ConfigError
-from shared.protocol import AdapterSpec, Mechanism, Recipe
+from shared.protocol import FLOAT32, WIRES, AdapterSpec, Mechanism, Recipe
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -31,6 +31,7 @@ class Federation:
         trim: Share that fedtrimmedavg drops at each end.
         malicious: Dishonest sites that krum withstands.
         max_norm: Longest joint L2 norm of an update that counts.
+        wire: What updates travel as: float32, float16 or int8; see docs/privacy.md.
         resume: Go on after the newest version in ``out``.
         key: Absolute path of the operator's key; empty to sign no version.
     """
@@ -47,6 +48,7 @@ class Federation:
     trim: float = 0.2
     malicious: int = 0
     max_norm: float = 100.0
+    wire: str = FLOAT32
     resume: bool = False
     key: str = ""
 
@@ -68,6 +70,8 @@ class Federation:
             trim=self.trim,
             malicious=self.malicious,
         )
+        if self.wire not in WIRES:
+            faults.append(f"wire={self.wire!r} is not one of {', '.join(WIRES)}")
         return faults + self._name_faults() + self._number_faults()
 
     def _name_faults(self) -> list[str]:

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from shared.adapter import norm
-from shared.protocol import AdapterUpdate
+from server.spool import Row, Spool
 
 SAME = 0.99  # |cosine| from which two updates are one and the same
 FACTOR = 2.0  # from the median length of a round
 FALSE_ALARM = 1e-6  # how often an honest site may be said to point away, at most
 FEWEST = 3  # updates among which one can stand out
 
-Rows = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,20 +37,20 @@ class Figures:
     outliers: Mapping[str, str]
 
 
-def copied(updates: Sequence[AdapterUpdate]) -> set[str]:
+def copied(spool: Spool, rows: Sequence[Row]) -> set[str]:
     """Return the sites whose updates are one and the same, save length and sign.
 
     The noise of two sites is independent, so honest updates never agree so far; which
     of them was first, no one can say. What is all zeros is nobody's copy.
     """
-    directions = _directions(updates)
-    near = np.abs(directions @ directions.T)
+    lengths = _lengths(rows)
+    near = np.abs(spool.products(rows) / lengths / lengths.T)
     np.fill_diagonal(near, 0.0)
     found: list[int] = np.flatnonzero((near >= SAME).any(axis=1)).tolist()
-    return {updates[i].site for i in found}
+    return {rows[i].site for i in found}
 
 
-def figures(updates: Sequence[AdapterUpdate]) -> Figures:
+def figures(spool: Spool, rows: Sequence[Row]) -> Figures:
     """Return lengths and directions, and who stands out by them.
 
     A site stands out by its norm if that is more than ``FACTOR`` from the median, and
@@ -62,25 +61,31 @@ def figures(updates: Sequence[AdapterUpdate]) -> Figures:
     other and of the other sites, stands out by its cosine in at most one round of a
     million (Hoeffding 1963, theorem 2, over the signs).
     """
-    norms = {update.site: norm(update.delta) for update in updates}
-    directions = _directions(updates)
-    others = directions.sum(axis=0) - directions
-    cosines, away = {}, set()
-    for update, direction, rest in zip(updates, directions, others, strict=True):
-        products = direction * rest
-        agreement, length = products.sum(), math.sqrt(np.square(rest).sum())
-        cosines[update.site] = float(agreement / length) if length else 0.0
-        if agreement < -_chance(products):
-            away.add(update.site)
+    norms = {row.site: row.norm for row in rows}
+    lengths = _lengths(rows)
+    agreements, squares, rests = np.zeros((3, len(rows)))
+    for block in spool.wide_blocks(rows):
+        directions = block / lengths
+        rest = directions.sum(axis=0) - directions
+        rests += np.einsum("ij,ij->i", rest, rest)
+        rest *= directions  # from here on the products
+        agreements += rest.sum(axis=1)
+        squares += np.einsum("ij,ij->i", rest, rest)
+    cosines = {
+        row.site: float(agreement / math.sqrt(length)) if length else 0.0
+        for row, agreement, length in zip(rows, agreements, rests, strict=True)
+    }
+    opposed = agreements < -_chance(squares)
+    away = {row.site for row, turned in zip(rows, opposed, strict=True) if turned}
     return Figures(norms=norms, cosines=cosines, outliers=_outliers(norms, away))
 
 
-def _chance(products: Rows) -> float:
-    """Return how far a sum of products with random signs strays, but for a false alarm.
+def _chance(squares: Matrix) -> Matrix:
+    """Return how far sums of products with random signs stray, but for a false alarm.
 
     P(sum <= -t) <= exp(-t^2 / (2 sum of squares)) for independent fair signs.
     """
-    return math.sqrt(-2 * math.log(FALSE_ALARM) * np.square(products).sum())
+    return np.sqrt(-2 * math.log(FALSE_ALARM) * squares)
 
 
 def _outliers(norms: Mapping[str, float], away: set[str]) -> dict[str, str]:
@@ -96,16 +101,6 @@ def _outliers(norms: Mapping[str, float], away: set[str]) -> dict[str, str]:
     return dict.fromkeys(sorted(away), "cosine") | dict.fromkeys(sorted(far), "norm")
 
 
-def _directions(updates: Sequence[AdapterUpdate]) -> Rows:
-    """Return a row of length one for each update: its tensors in the order of names."""
-    if not updates:
-        return np.zeros((0, 0))
-    rows = np.stack(
-        [
-            np.concatenate([array.ravel() for _, array in sorted(update.delta.items())])
-            for update in updates
-        ]
-    ).astype(np.float64)
-    lengths = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
-    directions: Rows = rows / np.where(lengths > 0, lengths, 1.0)
-    return directions
+def _lengths(rows: Sequence[Row]) -> Matrix:
+    """Return the length of each update as a column; one for what is all zeros."""
+    return np.array([[row.norm or 1.0] for row in rows]).reshape(-1, 1)

@@ -1,6 +1,6 @@
 """Activations of public item texts on disk: computed once per text, memory-mapped.
 
-The store grows only. ``tokens.f32`` holds one row of channels per token; ``index.json``
+The store grows only. ``tokens.bin`` holds one row of channels per token; ``index.json``
 says where each text's rows lie. The index is replaced atomically after the rows are
 durable, so a crash leaves an older, whole store. Only catalogue texts belong here:
 they are public; behaviour never comes near it.
@@ -15,11 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from shared.protocol import Array
 
+FILE = "tokens.bin"
+TOKENS = 2048  # of texts that go through whole layers together
 Compute = Callable[[Sequence[str]], Iterator[list[Array]]]
 
 
@@ -27,35 +29,77 @@ Compute = Callable[[Sequence[str]], Iterator[list[Array]]]
 class Rows:
     """Padded activations: ``tokens`` [n, longest, channels], ``mask`` [n, longest]."""
 
-    tokens: Array
-    mask: npt.NDArray[np.bool_]
+    tokens: Tensor
+    mask: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """The stored activations of one catalogue, in its order."""
+    """The stored activations of one catalogue, in its order.
 
-    tokens: Array  # memory-mapped [all tokens, channels]
-    starts: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
+    Attributes:
+        tokens: [all tokens of the store, channels], mapped from its file; on another
+            device, those of the catalogue alone.
+        starts: int64[items], each text's first row.
+        lengths: int64[items], how many rows it has.
+    """
 
-    def rows(self, items: npt.NDArray[np.int64]) -> Rows:
-        """Return the activations of ``items`` [n], padded to the longest of them."""
+    tokens: Tensor
+    starts: Tensor
+    lengths: Tensor
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def to(self, device: str) -> "Activations":
+        """Return the same activations on a device: the texts' own rows, together."""
+        if device == "cpu":
+            return self
+        lengths = self.lengths.to(device)
+        tokens = self.tokens[self.places(torch.arange(len(self)))].to(device)
+        return Activations(tokens, lengths.cumsum(0) - lengths, lengths)
+
+    def places(self, items: Tensor) -> Tensor:
+        """Return the rows of all tokens of ``items`` [n], one after the other."""
         lengths = self.lengths[items]
-        place = np.arange(int(lengths.max(initial=1)))
-        mask = place < lengths[:, None]
-        index = self.starts[items][:, None] + np.minimum(place, lengths[:, None] - 1)
-        return Rows(self.tokens[index], mask)
+        ends = lengths.cumsum(0)
+        shift = self.starts[items] - (ends - lengths)
+        within = torch.arange(int(lengths.sum()), device=lengths.device)
+        return within + shift.repeat_interleave(lengths)
+
+    def by_length(self, items: Tensor) -> Iterator[Tensor]:
+        """Yield the positions of ``items`` in parts of about ``TOKENS`` tokens.
+
+        Those of like lengths come together: padded by ``rows``, a part is then hardly
+        longer than what it holds.
+        """
+        order = self.lengths[items].argsort()
+        part = (self.lengths[items[order]].cumsum(0) - 1) // TOKENS
+        yield from torch.split(order, torch.bincount(part).tolist())
+
+    def rows(self, items: Tensor) -> Rows:
+        """Return the activations of ``items`` [n], padded to the longest of them."""
+        lengths = self.lengths[items].unsqueeze(1)
+        longest = int(lengths.max()) if len(items) else 1
+        place = torch.arange(longest, device=lengths.device)
+        index = self.starts[items].unsqueeze(1) + torch.minimum(place, lengths - 1)
+        return Rows(self.tokens[index], place < lengths)
 
 
 class ActivationStore:
     """One growing file of activations for one encoder, cut and tokenizer."""
 
     def __init__(
-        self, folder: Path, key: Sequence[object], channels: int, compute: Compute
+        self,
+        folder: Path,
+        key: Sequence[object],
+        channels: int,
+        compute: Compute,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         name = hashlib.sha256(json.dumps(list(key)).encode()).hexdigest()[:16]
         self._folder, self._channels, self._compute = folder / name, channels, compute
+        self._dtype = dtype
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def open(self, texts: Sequence[str]) -> Activations:
@@ -71,29 +115,28 @@ class ActivationStore:
             if missing:
                 self._append(index, missing)
         total = max((start + length for start, length in index.values()), default=0)
-        tokens = np.memmap(
-            self._folder / "tokens.f32",
-            np.float32,
-            mode="r",
-            shape=(total, self._channels),
-        )
-        places = np.array([index[key] for key in keys], np.int64).reshape(-1, 2)
-        return Activations(tokens, places[:, 0].copy(), places[:, 1].copy())
+        tokens = torch.from_file(
+            str(self._folder / FILE), size=total * self._channels, dtype=self._dtype
+        ).view(total, self._channels)
+        places = torch.tensor([index[key] for key in keys]).reshape(-1, 2)
+        return Activations(tokens, *places.T.contiguous())
 
     def _append(
         self, index: dict[str, tuple[int, int]], missing: dict[str, str]
     ) -> None:
         """Compute, write and then announce the rows of the missing texts."""
         end = max((start + length for start, length in index.values()), default=0)
-        path = self._folder / "tokens.f32"
+        path = self._folder / FILE
         path.touch()
         with path.open("r+b") as file:
-            file.truncate(end * self._channels * 4)  # rows of a crashed writer
+            row_bytes = self._channels * self._dtype.itemsize
+            file.truncate(end * row_bytes)  # rows of a crashed writer go
             file.seek(0, os.SEEK_END)
             waiting = iter(missing)
             for batch in self._compute(list(missing.values())):
                 for rows in batch:
-                    file.write(np.ascontiguousarray(rows, "<f4").tobytes())
+                    stored = torch.from_numpy(rows).to(self._dtype).contiguous()
+                    file.write(stored.view(torch.uint8).numpy().tobytes())
                     index[next(waiting)] = (end, len(rows))
                     end += len(rows)
             file.flush()

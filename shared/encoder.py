@@ -36,11 +36,12 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 from transformers.models.bert.modeling_bert import BertOutput
 from transformers.utils import logging as hf_logging
 
-from shared.activations import Activations, ActivationStore, Rows
+from shared.activations import Activations, ActivationStore
 from shared.adapter import check
 from shared.errors import ModelError
+from shared.output_pass import OutputPass, output_pass
 from shared.protocol import Adapter, AdapterSpec, Array
-from shared.quick import Under, candidates, quickest, under
+from shared.quick import Under, candidates, dtype_of, quickest, under
 from shared.tails import LayersTail, OutputTail, Tail
 
 MINILM_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -76,6 +77,17 @@ class Reading:
     spans: npt.NDArray[np.int64]
     unknown: npt.NDArray[np.bool_]
     hidden: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayersPass:
+    """One pass of whole layers over a catalogue.
+
+    Attributes:
+        sums: Every text's last hidden states, summed over its tokens, [items, width].
+    """
+
+    sums: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +136,11 @@ def base_digest(source: str) -> str:
 
 
 @lru_cache(maxsize=4)
-def open_encoder(source: str, spec: AdapterSpec, device: str) -> "TextEncoder":
+def open_encoder(
+    source: str, spec: AdapterSpec, device: str, training: str = "float32"
+) -> "TextEncoder":
     """Return one encoder per process, base and spec: loading it again costs seconds."""
-    return TextEncoder(load_base(source), spec, device=device)
+    return TextEncoder(load_base(source), spec, device=device, training=training)
 
 
 def _minilm() -> str:
@@ -188,9 +202,10 @@ class TextEncoder:
         spec: Which modules carry the adapter.
         width: Length of a vector.
         trained: The modules that hold B, by PEFT's tensor name; what a trainer trains.
-        precision: How ``read`` and ``meaning`` compute, one of ``quick.PRECISIONS``;
-            all else, and all training, is float32. What is fitted to
-            ``Reading.hidden`` holds for one precision.
+        precision: How ``read`` and ``meaning`` compute, one of ``quick.PRECISIONS``.
+            What is fitted to ``Reading.hidden`` holds for one precision.
+        dtype: In which activations are stored and frozen products taken; all that is
+            trained stays float32.
     """
 
     def __init__(
@@ -200,6 +215,7 @@ class TextEncoder:
         *,
         device: str = "cpu",
         precision: str = "float32",
+        training: str = "float32",
     ) -> None:
         """Attach an adapter of zeros to ``base``.
 
@@ -209,6 +225,8 @@ class TextEncoder:
             device: Where it computes.
             precision: One of ``quick.PRECISIONS``, for an encoder that serves; ``auto``
                 takes the quickest that was measured here, the same all process long.
+            training: ``float32``, ``bfloat16`` or ``auto``, the quicker one here, for
+                what is stored and what never changes.
 
         Raises:
             ModelError: If the base is not the agreed one, or the precision unknown.
@@ -219,6 +237,7 @@ class TextEncoder:
                 f"{spec.base[:16]}...: every site must load the same encoder"
             )
         self.spec, self.device = spec, device
+        self.dtype = dtype_of(training, device)
         self.width = int(base.model.config.hidden_size)
         self._base, self._tokenizer = base, base.tokenizer
         depth = int(base.model.config.num_hidden_layers)
@@ -292,9 +311,9 @@ class TextEncoder:
             spec.rank,
             spec.seed,
             spec.max_tokens,
-            "float32",
+            str(self.dtype),
         ]
-        return ActivationStore(folder, key, channels, self.activations)
+        return ActivationStore(folder, key, channels, self.activations, self.dtype)
 
     def activations(self, texts: Sequence[str]) -> Iterator[list[Array]]:
         """Yield, batch by batch, one [tokens, channels] float32 array per text."""
@@ -338,7 +357,7 @@ class TextEncoder:
         stored = torch.from_numpy(reading.hidden[None]).to(self.device)
         whole = torch.ones(stored.shape[:2], dtype=torch.bool, device=self.device)
         with torch.inference_mode():
-            made = _pool(way.tail.above(stored, whole, 1).float(), whole)
+            made = _unit_sums(way.tail.above(stored, whole).float(), whole)
         return cast("Array", made[0].cpu().numpy())
 
     def _measured(self) -> str:
@@ -379,32 +398,32 @@ class TextEncoder:
         """Return a copy of the model that shares these weights with it."""
         return copy.deepcopy(self._model, {id(tensor): tensor for tensor in shared})
 
-    def vectors(self, rows: Rows, groups: int | None = None) -> Tensor:
-        """Return unit vectors [n, width] from stored activations; differentiable in B.
+    @torch.no_grad()
+    def passed(self, activations: Activations) -> OutputPass | LayersPass:
+        """Return what the present adapter makes of every text of a catalogue."""
+        if isinstance(self._tail, OutputTail):
+            return output_pass(self._tail, activations)
+        every = torch.arange(len(activations), device=self.device)
+        parts = list(activations.by_length(every))
+        made = torch.cat([self.sums(activations, part) for part in parts])
+        return LayersPass(made[torch.cat(parts).argsort()])
 
-        Equal to ``encode`` of the same texts within 1e-5.
+    def sums(self, activations: Activations, items: Tensor) -> Tensor:
+        """Return last hidden states summed over each text's tokens, [n, width].
 
-        Args:
-            rows: Stored activations of n texts.
-            groups: How many equal parts the rows fall in, one for each user whose
-                gradients are to be told apart; by default every row is one.
+        Differentiable in B. Their directions equal those of ``encode`` within 1e-5 in
+        float32.
         """
-        tokens = torch.from_numpy(rows.tokens).to(self.device)
-        mask = torch.from_numpy(rows.mask).to(self.device)
-        groups = len(tokens) if groups is None else groups
-        return _pool(self._tail.above(tokens, mask, groups), mask)
+        rows = activations.rows(items)
+        return _sums(self._tail.above(rows.tokens, rows.mask).float(), rows.mask)
 
     def frozen_mean(self, activations: Activations) -> Tensor:
         """Return a catalogue's mean vector [width] under B = 0: public, constant."""
         kept = self.adapter()
         self.set_adapter({name: np.zeros_like(array) for name, array in kept.items()})
-        every = np.arange(len(activations.starts))
-        with torch.inference_mode():
-            parts = [
-                self.vectors(activations.rows(part)).sum(0) for part in _blocks(every)
-            ]
+        mean = normalize(self.passed(activations).sums, dim=-1).mean(0)
         self.set_adapter(kept)
-        return torch.stack(parts).sum(0) / len(every)
+        return mean
 
     def encode(self, texts: Sequence[str]) -> Array:
         """Return unit vectors [n, width] through the whole model, without any cache."""
@@ -413,7 +432,8 @@ class TextEncoder:
             tokens = self._tokens(texts[start : start + BATCH])
             with torch.inference_mode():
                 hidden = self._model(**tokens).last_hidden_state
-            parts.append(_pool(hidden, tokens["attention_mask"]).cpu().numpy())
+            made = _unit_sums(hidden, tokens["attention_mask"])
+            parts.append(made.cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, self.width), np.float32)
 
     def _tokens(
@@ -445,9 +465,13 @@ def _with_lora(model: BertModel, spec: AdapterSpec, depth: int) -> PeftModel:
         # peft 0.21 reads a name that transformers 5 retires
         warnings.simplefilter("ignore", FutureWarning)
         peft = cast("PeftModel", get_peft_model(model, config))
-    for name, parameter in peft.named_parameters():
-        parameter.requires_grad_(TRAINED in name)
+    _train_b_alone(peft)
     return peft.eval()
+
+
+def _train_b_alone(model: PeftModel) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(TRAINED in name)
 
 
 def _module_names(modules: str, depth: int) -> list[str]:
@@ -480,6 +504,7 @@ def _base_only(model: PeftModel) -> Iterator[None]:
     """Switch the adapter off inside the block."""
     with model.disable_adapter():
         yield
+    _train_b_alone(model)  # PEFT has switched A on again as well
 
 
 def _make_tail(bert: BertModel, spec: AdapterSpec, depth: int) -> Tail:
@@ -500,15 +525,11 @@ def _make_tail(bert: BertModel, spec: AdapterSpec, depth: int) -> Tail:
     )
 
 
-def _blocks(items: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-    """Split item positions into parts that are encoded at a time."""
-    return np.array_split(items, 1 + len(items) // 1024)
+def _unit_sums(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Return the unit-length mean over real tokens, [n, width]: a sum's direction."""
+    return normalize(_sums(hidden, mask), dim=-1)
 
 
-def _pool(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Return the unit-length mean over real tokens, [n, width].
-
-    A sum has the direction of a mean; as a product it reads the tokens once.
-    """
-    summed = torch.bmm(mask.to(hidden.dtype).unsqueeze(1), hidden).squeeze(1)
-    return normalize(summed, dim=-1)
+def _sums(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Return the sum over real tokens, [n, width]: a product reads the tokens once."""
+    return torch.bmm(mask.to(hidden.dtype).unsqueeze(1), hidden).squeeze(1)

@@ -9,7 +9,9 @@
     ├── ServerUnreachable      no SuperLink answers; exit code 1
     ├── RoundError             the federation cannot go on; exit code 1
     │   ├── QuorumLost         too few sites answered in time
-    │   └── UpdateCopied       two sites sent one and the same update
+    │   ├── UpdateCopied       two sites sent one and the same update
+    │   ├── VersionMissing     a step came, but not the version that it starts from
+    │   └── WorkerLost         a process of a simulation died over its work
     └── PrivacyError           refused, never retried, never softened; exit code 3
         ├── PolicyRefused      the plan asks for more than the site allows
         ├── BudgetSpent        the round would pass the site's budget
@@ -66,6 +68,14 @@ class QuorumLost(RoundError):
 
 class UpdateCopied(RoundError):
     """A site's update is another's, longer, shorter or turned round at most."""
+
+
+class VersionMissing(RoundError):
+    """The adapter came as a step from a version that the site does not hold."""
+
+
+class WorkerLost(RoundError):
+    """A worker process of a simulation died; its work is not done."""
 
 
 class PrivacyError(TacitError):

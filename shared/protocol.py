@@ -23,6 +23,8 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TENSOR_NAME = re.compile(r"(?!.{257})[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 MOST_ROUNDS = 1_000_000
 MOST_VALUES = 1 << 26  # 256 MiB as float32
+FLOAT32 = "float32"
+WIRES = (FLOAT32, "float16", "int8")  # what an update may travel as
 LARGEST_SEED = 2**63
 
 _UNREADABLE = (
@@ -200,6 +202,8 @@ class RoundPlan:
         max_norm: Longest joint L2 norm of an update that the server accepts.
         quorum: Fewest sites that must answer.
         deadline_s: Seconds that the server waits.
+        wire: What updates travel as, one of ``WIRES``. Guarantee: it is applied to
+            what is noised already, and chosen in public; so it costs no budget.
     """
 
     run: str
@@ -212,6 +216,7 @@ class RoundPlan:
     max_norm: float
     quorum: int
     deadline_s: float
+    wire: str = FLOAT32
 
     def to_json(self) -> str:
         """Return the plan as one canonical line: sorted keys, no spaces, no NaN."""
@@ -231,8 +236,9 @@ class AdapterUpdate:
     Attributes:
         site, run, number: Who answers which round of which run.
         plan: Digest of the plan that was followed.
-        delta: Tensor name -> change, float32.
+        delta: Tensor name -> change, float32; exactly what ``wire`` can say.
         ledger_head: Hash of the newest entry of the site's ledger.
+        wire: What it travels as, one of ``WIRES``; the plan's.
     """
 
     site: str
@@ -241,6 +247,7 @@ class AdapterUpdate:
     plan: str
     delta: Adapter
     ledger_head: str
+    wire: str = FLOAT32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,6 +321,19 @@ def plan_from_json(line: str) -> RoundPlan:
     return plan
 
 
+def kept_plan(line: str) -> RoundPlan:
+    """Read a plan that a site kept; one from before ``wire`` asked for float32.
+
+    Raises:
+        ConfigError: If the line is not a plan.
+    """
+    try:
+        said = {"wire": FLOAT32, **json.loads(line)}
+    except _UNREADABLE as error:
+        raise ConfigError(f"kept plan cannot be read: {type(error).__name__}") from None
+    return plan_from_json(json.dumps(said, sort_keys=True, separators=(",", ":")))
+
+
 def _refuse(word: str) -> float:
     raise ValueError(f"{word} is no number of a plan")
 
@@ -331,6 +351,7 @@ def _checked(plan: RoundPlan) -> RoundPlan:
         "quorum": int,
         "max_norm": float,
         "deadline_s": float,
+        "wire": str,
     }
     faults = [
         f"{name} is not {kind.__name__}"
@@ -351,6 +372,7 @@ def _plan_faults(plan: RoundPlan) -> list[str]:
         (plan.max_norm > 0, "max-norm is not above 0"),
         (plan.deadline_s > 0, "deadline-s is not above 0"),
         (plan.quorum >= 1, "quorum is not above 0"),
+        (plan.wire in WIRES, f"wire is not one of {', '.join(WIRES)}"),
         (is_safe(plan.run), "run is not 1 to 64 letters, digits, '.', '_' or '-'"),
         (all(map(is_safe, plan.sites)), "sites holds something that is no name"),
         (

@@ -1,8 +1,9 @@
-"""The quickest way to read one request on this machine: measured, never assumed.
+"""The quickest way to compute on this machine: measured, never assumed.
 
 What lies under the adapter is frozen, so a request may go through it in bfloat16 or by
-OpenVINO. A way is taken only if it was clearly faster here and gives the vectors of
-plain float32; nothing is trained through it.
+OpenVINO; such a way is taken only if it was clearly faster here and gives the vectors
+of plain float32. Training takes frozen products in bfloat16 where that is clearly
+faster; what is trained, and its gradients, clip and noise, stay float32.
 """
 
 import copy
@@ -13,6 +14,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from shared.protocol import Array
 PRECISIONS = ("float32", "bfloat16", "openvino")
 ALIKE = 0.999  # smallest cosine to the vector of plain float32
 FASTER = 1.2  # how many times as fast as plain float32 another way must be
+PRODUCT = (2048, 384, 384)  # rows, inner and columns of the product that is timed
 TRIES = 8  # of which the quickest counts: what else the machine does is no matter
 SENTENCES = (
     "quiet stories of the sea",
@@ -57,6 +60,39 @@ def under(frozen: nn.Module, precision: str) -> Under:
         return made
 
     return run
+
+
+@lru_cache(maxsize=4)
+def dtype_of(wanted: str, device: str) -> torch.dtype:
+    """Return the precision of frozen products in training.
+
+    Args:
+        wanted: ``float32``, ``bfloat16``, or ``auto`` for the one that is quicker here.
+        device: Where they are taken.
+
+    Raises:
+        ModelError: If it is none of these.
+    """
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if wanted == "auto":
+        took = {dtype: _seconds_of_product(dtype, device) for dtype in known.values()}
+        faster = took[torch.bfloat16] * FASTER < took[torch.float32]
+        return torch.bfloat16 if faster else torch.float32
+    if wanted not in known:
+        raise ModelError(f"precision {wanted!r} is none of {', '.join(known)}, auto")
+    return known[wanted]
+
+
+def _seconds_of_product(dtype: torch.dtype, device: str) -> float:
+    """Return how long a product of an encoder's size takes, in its quickest try."""
+    rows = torch.ones(PRODUCT[0], PRODUCT[1], dtype=dtype, device=device)
+    columns = torch.ones(PRODUCT[1], PRODUCT[2], dtype=dtype, device=device)
+    tries = []
+    for _ in range(TRIES):
+        begin = time.perf_counter()
+        float((rows @ columns)[0, 0])  # waits for a device of its own
+        tries.append(time.perf_counter() - begin)
+    return min(tries)
 
 
 def candidates(device: str) -> tuple[str, ...]:

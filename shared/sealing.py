@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.numpy
 
-from shared.errors import RoundError
-from shared.protocol import Adapter, AdapterUpdate, MetricRelease
+from shared.errors import ModelError, RoundError
+from shared.packing import Packed, Shapes, pack, unpack
+from shared.protocol import AdapterUpdate, MetricRelease
 
 IDENTITY = {"site": str, "run": str, "number": int, "plan": str, "ledger-head": str}
 METRIC = {**IDENTITY, "name": str, "value": float}
@@ -20,17 +22,24 @@ del METRIC["ledger-head"]
 
 
 def update_bytes(update: AdapterUpdate) -> bytes:
-    """Return the bytes of an update.
+    """Return the bytes of an update: one packed buffer and whose it is.
 
-    One metadata key holds all of the identity, because safetensors writes several keys
-    in random order.
+    The plan, which they name by its digest, says which tensors these are. One metadata
+    key holds all of the identity, because safetensors writes several keys in random
+    order.
     """
-    line = _line(identity(update))
-    return safetensors.numpy.save(dict(update.delta), metadata={"update": line})
+    packed, line = pack(update.delta, update.wire), _line(identity(update))
+    scales = {"scales": packed.scales} if packed.scales.size else {}
+    tensors = {"values": packed.values, **scales}
+    return safetensors.numpy.save(tensors, metadata={"update": line})
 
 
-def update_from_bytes(data: bytes) -> AdapterUpdate:
+def update_from_bytes(data: bytes, shapes: Shapes) -> AdapterUpdate:
     """Rebuild an update from its canonical bytes, and from no others.
+
+    Args:
+        data: What a site kept.
+        shapes: Of the adapter that is exchanged, from the plan.
 
     Raises:
         RoundError: If the bytes are not what ``update_bytes`` would write again.
@@ -39,10 +48,15 @@ def update_from_bytes(data: bytes) -> AdapterUpdate:
         size = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + size])["__metadata__"]
         fields = known_fields(json.loads(metadata["update"]), IDENTITY)
-        update = update_of(fields, safetensors.numpy.load(data))
+        tensors = safetensors.numpy.load(data)
+        none = np.zeros(0, np.float32)
+        packed = Packed(tensors["values"], tensors.get("scales", none))
+        update = update_of(fields, packed, shapes)
         if update_bytes(update) == data:
             return update
     except (ValueError, LookupError, TypeError, safetensors.SafetensorError):
+        pass
+    except ModelError:  # of another length, or in another form
         pass
     raise RoundError("these are not the bytes of a sealed update")
 
@@ -72,10 +86,16 @@ def identity(update: AdapterUpdate) -> dict[str, Any]:
     return {key: getattr(update, key.replace("-", "_")) for key in IDENTITY}
 
 
-def update_of(fields: Mapping[str, Any], delta: Adapter) -> AdapterUpdate:
-    """Rebuild an update from its identity and its tensors."""
+def update_of(
+    fields: Mapping[str, Any], packed: Packed, shapes: Shapes
+) -> AdapterUpdate:
+    """Rebuild an update from its identity and its packed tensors.
+
+    Raises:
+        ModelError: If they are not packed tensors of these shapes.
+    """
     named = {key.replace("-", "_"): value for key, value in fields.items()}
-    return AdapterUpdate(**named, delta=delta)
+    return AdapterUpdate(**named, delta=unpack(packed, shapes), wire=packed.form)
 
 
 def known_fields(

@@ -3,6 +3,7 @@
 import os
 import re
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -82,8 +83,12 @@ def sign(key: Ed25519PrivateKey, text: str) -> str:
     return key.sign(text.encode()).hex()
 
 
+@lru_cache(maxsize=4096)
 def is_signed(public: str, text: str, signature: str) -> bool:
-    """Return whether ``signature`` is that of ``text`` by the key ``public``."""
+    """Return whether ``signature`` is that of ``text`` by the key ``public``.
+
+    What was once found stays found: a chain that is read again costs its hashes alone.
+    """
     if not SIGNATURE.fullmatch(signature):
         return False
     try:

@@ -23,12 +23,8 @@ class Tail(Protocol):
     def cut(self, stack: nn.Module) -> None:
         """Make a stack of layers without adapter end in what ``below`` returns."""
 
-    def above(self, stored: Tensor, mask: Tensor, groups: int) -> Tensor:
-        """Return the last hidden states, [n, tokens, width].
-
-        The rows come in ``groups`` equal parts, one for each user; a tail may hand a
-        part to its trained module as one, and per-row gradients are then per user.
-        """
+    def above(self, stored: Tensor, mask: Tensor) -> Tensor:
+        """Return the last hidden states, [n, tokens, width]; differentiable in B."""
 
 
 class _SumAndDown(nn.Module):
@@ -86,13 +82,12 @@ class OutputTail:
         last: Any = cast("nn.ModuleList", stack.layer)[-1]
         last.output = _SumAndDown(last.output.dense, self.down)
 
-    def above(self, stored: Tensor, mask: Tensor, groups: int) -> Tensor:
+    def above(self, stored: Tensor, mask: Tensor) -> Tensor:
         """Return the last hidden states [n, tokens, width]; needs no ``mask``."""
         del mask
-        rows, length, channels = stored.shape
         width = self.layer_norm.normalized_shape[0]
-        inner = stored[..., width:].reshape(groups, -1, channels - width)
-        low: Tensor = self.up(inner).reshape(rows, length, width)
+        stored = stored.float()
+        low: Tensor = self.up(stored[..., width:])
         summed = torch.add(stored[..., :width], low, alpha=self.scale)
         hidden: Tensor = self.layer_norm(summed)
         return hidden
@@ -125,11 +120,15 @@ class LayersTail:
         kept = cast("nn.ModuleList", stack.layer)
         stack.layer = kept[: len(kept) - len(self.layers)]
 
-    def above(self, stored: Tensor, mask: Tensor, groups: int) -> Tensor:
-        """Return the last hidden states [n, tokens, width]; attention needs rows."""
-        del groups
+    def above(self, stored: Tensor, mask: Tensor) -> Tensor:
+        """Return the last hidden states [n, tokens, width].
+
+        Frozen products are taken in the precision of what is stored, B's are float32.
+        """
         dtype = next(self.layers[0].parameters()).dtype  # a copy that serves: bfloat16
         hidden, attend = stored.to(dtype), mask[:, None, None, :].bool()
-        for layer in self.layers:
-            hidden = layer(hidden, attend)
+        low = stored.dtype != torch.float32 == dtype
+        with torch.autocast(stored.device.type, stored.dtype, enabled=low):
+            for layer in self.layers:
+                hidden = layer(hidden, attend)
         return hidden

@@ -1,23 +1,27 @@
 """The protocol as Flower records.
 
 What is opened here must be exactly what is packed here: an unknown record, key, type,
-dtype or byte is refused. Arrays travel as float32 only.
+dtype or byte is refused. An adapter travels as one array, see ``shared/packing.py``.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from flwr.app import Array as SentArray
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from shared.adapter import check
-from shared.errors import EgressRefused, ModelError, RoundError
+from shared.adapter import add, check, digest
+from shared.errors import EgressRefused, ModelError, RoundError, VersionMissing
+from shared.packing import Packed, Shapes, Step, pack, unpack
 from shared.pointer import Pointer
 from shared.protocol import (
+    FLOAT32,
+    WIRES,
     Adapter,
     Array,
     MetricRelease,
@@ -34,6 +38,7 @@ _METRIC_NAME = re.compile("[a-z]{1,16}(@[0-9]{1,4})?")
 _FILE = re.compile(
     "([A-Za-z0-9_][A-Za-z0-9._-]{0,63}/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"
 )
+VERSIONS = {"before": str, "after": str, "scales": bytes}
 MOST_FILES = 64  # of a release
 MOST_BYTES = 1 << 29  # of all of them
 
@@ -41,7 +46,16 @@ MOST_BYTES = 1 << 29  # of all of them
 def pack_plan(plan: RoundPlan, adapter: Adapter) -> RecordDict:
     """Return the instruction of one round: the plan and the adapter it starts from."""
     line = ConfigRecord({"json": plan.to_json()})
-    return RecordDict({"plan": line, "adapter": _pack(adapter)})
+    return RecordDict({"plan": line, "adapter": _buffer(pack(adapter, FLOAT32))})
+
+
+def pack_step(plan: RoundPlan, step: Step) -> RecordDict:
+    """Return the instruction for a site that holds the version before."""
+    line = ConfigRecord({"json": plan.to_json()})
+    said = {"before": step.before, "after": step.after}
+    versions = ConfigRecord({**said, "scales": step.packed.scales.tobytes()})
+    step_record = _buffer(step.packed)
+    return RecordDict({"plan": line, "step": step_record, "versions": versions})
 
 
 def with_witness(content: RecordDict, witness: Witness | None) -> RecordDict:
@@ -51,37 +65,62 @@ def with_witness(content: RecordDict, witness: Witness | None) -> RecordDict:
     return RecordDict({**content, "witness": ConfigRecord(witness.fields())})
 
 
+def holds_nothing(_run: str) -> Adapter | None:
+    """Return what a receiver holds that keeps no version."""
+    return None
+
+
 def open_plan(
-    content: RecordDict,
+    content: RecordDict, held: Callable[[str], Adapter | None] = holds_nothing
 ) -> tuple[RoundPlan, dict[str, Array], Witness | None]:
     """Return the plan, an adapter that fits it, and what the server has seen of us.
 
-    Sizes are compared with the plan's before an array is copied.
+    Sizes are compared with the plan's before an array is copied. An adapter that comes
+    as a step is believed only if its sum has the digest that the server states.
+
+    Args:
+        content: An instruction.
+        held: Says which version of a run's adapter the receiver holds, if any.
 
     Raises:
         RoundError: If the records are not exactly those of an instruction.
         ConfigError: If the plan cannot be read.
         ModelError: If the adapter does not have the plan's shapes.
+        VersionMissing: If it is a step from a version that is not held.
         LedgerBroken: If the witness is malformed.
     """
-    _require_records(content, {"plan": ConfigRecord, "adapter": ArrayRecord})
+    stepped = "step" in content
+    buffer = "step" if stepped else "adapter"
+    more = {"versions": ConfigRecord} if stepped else {}
+    _require_records(content, {"plan": ConfigRecord, buffer: ArrayRecord, **more})
     plan = plan_from_json(
         known_fields(content.config_records["plan"], {"json": str})["json"]
     )
-    arrays = content.array_records["adapter"]
-    sent = {name: tuple(array.shape) for name, array in arrays.items()}
-    if sent != plan.shapes:
-        raise ModelError("the adapter's names and shapes are not those of its plan")
-    adapter = _unpack(arrays)
+    arrays = content.array_records[buffer]
+    sizes = [tuple(array.shape) for array in arrays.values()]
+    if sizes != [(sum(map(math.prod, plan.shapes.values())),)]:
+        raise ModelError("the adapter does not have the size that its plan states")
+    if stepped:
+        said = known_fields(content.config_records["versions"], VERSIONS)
+        packed = _packed(arrays, said["scales"])
+        step = Step(packed, said["before"], said["after"])
+        adapter = _stepped(held(plan.run), step, plan.shapes)
+    else:
+        packed = _packed(arrays, b"")
+        if packed.form != FLOAT32:
+            raise RoundError("a whole adapter travels as float32")
+        adapter = unpack(packed, plan.shapes)
     check(adapter, plan.shapes)
     return plan, adapter, _open_witness(content)
 
 
 def pack_reply(reply: Reply) -> RecordDict:
     """Return the one message that carries anything of a site."""
+    packed = pack(reply.update.delta, reply.update.wire)
+    update = {**identity(reply.update), "scales": packed.scales.tobytes()}
     records: dict[str, Any] = {
-        "update": ConfigRecord(identity(reply.update)),
-        "delta": _pack(reply.update.delta),
+        "update": ConfigRecord(update),
+        "delta": _buffer(packed),
         "witness": ConfigRecord(reply.witness.fields()),
     }
     if reply.metric is not None:
@@ -89,11 +128,16 @@ def pack_reply(reply: Reply) -> RecordDict:
     return RecordDict(records)
 
 
-def open_reply(content: RecordDict) -> Reply:
+def open_reply(content: RecordDict, shapes: Shapes) -> Reply:
     """Rebuild a reply from exactly the records that ``pack_reply`` makes.
+
+    Args:
+        content: A reply.
+        shapes: Of the adapter that is exchanged, from the plan.
 
     Raises:
         RoundError: If anything is missing, unknown or of another type.
+        ModelError: If the update is not packed tensors of these shapes.
         LedgerBroken: If the witness is malformed.
     """
     _require_records(content, {"update": ConfigRecord, "delta": ArrayRecord})
@@ -101,9 +145,10 @@ def open_reply(content: RecordDict) -> Reply:
     witness, metric = _open_witness(content), records.get("metric")
     if witness is None:
         raise RoundError("a reply must hold a witness of the site's ledger")
-    fields = known_fields(records["update"], IDENTITY)
+    fields = known_fields(records["update"], {**IDENTITY, "scales": bytes})
+    packed = _packed(content.array_records["delta"], fields.pop("scales"))
     return Reply(
-        update=update_of(fields, _unpack(content.array_records["delta"])),
+        update=update_of(fields, packed, shapes),
         metric=_metric(metric) if metric is not None else None,
         witness=witness,
     )
@@ -195,33 +240,40 @@ def _open_witness(content: RecordDict) -> Witness | None:
     return witness_from(dict(record)) if record is not None else None
 
 
-def _pack(adapter: Adapter) -> ArrayRecord:
-    wrong = [
-        f"{name}: {a.dtype}" for name, a in adapter.items() if a.dtype != np.float32
-    ]
-    if wrong:
-        raise EgressRefused(f"only float32 may travel, not {', '.join(wrong)}")
-    return ArrayRecord(
-        {
-            name: SentArray(np.asarray(a, order="C"))
-            for name, a in sorted(adapter.items())
-        }
-    )
+def _stepped(base: Adapter | None, step: Step, shapes: Shapes) -> dict[str, Array]:
+    """Return the version that a step gives; one that is there already stays."""
+    if base is not None and digest(base) == step.after:
+        return dict(base)
+    if base is not None and digest(base) == step.before:
+        adapter = add(base, unpack(step.packed, shapes))
+        if digest(adapter) == step.after:
+            return adapter
+    raise VersionMissing("the step starts from a version that is not held here")
 
 
-def _unpack(record: ArrayRecord) -> dict[str, Array]:
+def _buffer(packed: Packed) -> ArrayRecord:
+    return ArrayRecord({"values": SentArray(packed.values)})
+
+
+def _packed(record: ArrayRecord, scales: bytes) -> Packed:
+    """Return what one array and its scales hold, if it is all there is."""
     try:
-        return {name: _array(sent) for name, sent in record.items()}
+        if [*record] != ["values"]:
+            raise ValueError("not one array")
+        return Packed(_array(record["values"]), np.frombuffer(scales, np.float32))
     except ValueError as error:
         raise RoundError(f"arrays cannot be read: {error}") from None
 
 
-def _array(sent: SentArray) -> Array:
+def _array(sent: SentArray) -> npt.NDArray[Any]:
     """Return the array if its bytes are the only ones that Flower writes for it."""
-    start = len(sent.data) - 4 * math.prod(sent.shape)
-    if start < 0 or sent.dtype != "float32":
-        raise ValueError("not float32 of the stated shape")
-    array = np.frombuffer(sent.data[start:], np.float32).reshape(sent.shape).copy()
+    if sent.dtype not in WIRES or len(sent.shape) != 1:
+        raise ValueError("not one dimension in a form of the wire")
+    kind = np.dtype(sent.dtype)
+    start = len(sent.data) - kind.itemsize * sent.shape[0]
+    if sent.shape[0] < 0 or start < 0:
+        raise ValueError("not of the stated shape")
+    array = np.frombuffer(sent.data[start:], kind).copy()
     if SentArray(array) != sent:
         raise ValueError("not the plain bytes of an array")
     return array

@@ -18,9 +18,11 @@ from server.app import federate
 from server.events import Event, RoundReport, read_events
 from server.registry import Registry
 from server.settings import Settings
-from shared.accounting import GaussianEvent, epsilon, noise_for
+from shared.accounting import GaussianEvent, epsilon, noise_for, release_noise
 from shared.errors import BudgetSpent, RoundError
 from shared.protocol import Adapter, Mechanism
+from simulations.crew import Crew
+from simulations.crew_grid import CrewGrid
 from simulations.grid import LocalGrid
 from simulations.scenario import Scenario
 from simulations.stage import Stage
@@ -56,7 +58,7 @@ def mechanism_for(scenario: Scenario, *, private: bool) -> Mechanism:
     if not private:
         return scenario.mechanism(sigma=0.0, prior_sigma=0.0)
     asked, shape = scenario.simulation, scenario.mechanism(sigma=1.0)
-    whole = noise_for(asked.epsilon, asked.delta, q=1.0, steps=1)
+    whole = release_noise(asked.epsilon, asked.delta)
     prior_sigma = math.ceil(100 * whole / math.sqrt(asked.prior_share)) / 100
     sigma = noise_for(
         asked.epsilon,
@@ -122,9 +124,11 @@ def train_together(
         mechanism=mechanism_for(scenario, private=private),
         recipe=bench.recipe,
     )
-    engine = _by_ray if scenario.simulation.engine == "ray" else _in_process
     try:
-        engine(settings, sites, watch)
+        if scenario.simulation.engine == "ray":
+            _by_ray(settings, sites, watch)
+        else:
+            _in_process(settings, sites, watch, stage.crew)
     except RoundError:
         if not (alone and all(_budget_is_spent(site) for site in sites.values())):
             raise
@@ -144,15 +148,18 @@ def _budget_is_spent(folder: Path) -> bool:
     return newest.body.get("reason") == BudgetSpent.__name__
 
 
-def _in_process(settings: Settings, sites: dict[str, Path], watch: Watch) -> None:
-    """Run server and clients in this process."""
+def _in_process(
+    settings: Settings, sites: dict[str, Path], watch: Watch, crew: Crew
+) -> None:
+    """Run the server in this process, and the clients too or at the crew's workers."""
     nodes = {name: {"site": str(site.resolve())} for name, site in sites.items()}
 
     def tell(event: Event) -> None:
         if isinstance(event, RoundReport):
             watch(event)
 
-    federate(LocalGrid(app, nodes), settings, tell)
+    grid = CrewGrid(crew, nodes) if crew.workers > 1 else LocalGrid(app, nodes)
+    federate(grid, settings, tell)
 
 
 def _by_ray(settings: Settings, sites: dict[str, Path], watch: Watch) -> None:

@@ -18,7 +18,7 @@ from client.serving.taste import Past
 from shared.accounting import noise_for
 from shared.metrics import Floats, interval, ndcg
 from shared.protocol import Array
-from simulations import arms, evaluate
+from simulations import arms, scores
 from simulations.arms import Trained
 from simulations.evaluate import CUT
 from simulations.newcomers import Fold, Opened, before, open_doors
@@ -123,13 +123,13 @@ def _opened(stage: Stage, fold: Fold) -> Iterator[tuple[Opened, Split]]:
     sigma = 0.0
     if not asked.no_dp:
         sigma = noise_for(GROUP_EPSILON, asked.delta, q=1.0, steps=1)
-    popular = evaluate.popularity_scores(world)
+    popular = scores.exact_popularity(world)
     for place, site in enumerate(trained):
         opened = open_doors(
             site.folder,
             arms.newest_version(site, stage.bench.start),
             stage.world.training[place],
-            popular[place]([np.zeros(0, np.int64)])[0],
+            popular[place],
             sigma,
             np.random.default_rng([asked.seed, 4, fold.number, place]),
         )

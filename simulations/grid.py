@@ -20,6 +20,15 @@ def enter_run() -> None:
     TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1
 
 
+def answered(app: ClientApp, message: Message, context: Context) -> Message:
+    """Return what the app answers; an exception becomes an error reply."""
+    try:
+        return app(message, context)
+    except Exception as error:  # noqa: BLE001 - as Flower does
+        text = f"{type(error)}:<'{error}'>"
+        return Message(Error(_APP_RAISED, text), reply_to=message)
+
+
 class LocalGrid(Grid):
     """Sites in this process; a message is answered while it is pushed.
 
@@ -107,10 +116,6 @@ class LocalGrid(Grid):
         return self.pull_messages(self.push_messages(messages))
 
     def _answer(self, message: Message) -> Message:
-        """Run the app on its own copy; an exception becomes an error reply."""
+        """Run the app on its own copy of the message."""
         context = self._contexts[message.metadata.dst_node_id]
-        try:
-            return self._app(copy.deepcopy(message), context)
-        except Exception as error:  # noqa: BLE001 - as Flower does
-            text = f"{type(error)}:<'{error}'>"
-            return Message(Error(_APP_RAISED, text), reply_to=message)
+        return answered(self._app, copy.deepcopy(message), context)

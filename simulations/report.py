@@ -16,7 +16,7 @@ from shared.accounting import epsilon
 from shared.entries import UNIT
 from shared.ledger import Ledger
 from shared.metrics import hit, ndcg
-from simulations import arms, cold, evaluate
+from simulations import arms, evaluate
 from simulations.arms import Trained
 from simulations.evaluate import Outcome
 from simulations.stage import Stage, main_arm
@@ -187,6 +187,8 @@ def show(made: Mapping[str, Any], console: Console) -> None:
         )
     console.print(_sites_table(made))
     if "cold" in made:
+        from simulations import cold  # noqa: PLC0415  # torch, only when it is asked
+
         console.print(cold.table(made["cold"]))
     privacy = made["privacy"]
     worst = privacy["epsilon_max"]

@@ -4,12 +4,14 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from server.settings import Federation
 from shared.config import read
 from shared.errors import ConfigError
 from shared.protocol import AdapterSpec, Mechanism, Recipe
+
+if TYPE_CHECKING:
+    from server.settings import Federation
 
 ARMS = ("popularity", "text", "local", "federated", "federated-no-dp")
 DEFAULT_ARMS = ("popularity", "text", "local", "federated")
@@ -29,6 +31,7 @@ TABLES: Mapping[str, frozenset[str]] = {
             "trim",
             "malicious",
             "max-norm",
+            "wire",
         }
     ),
 }
@@ -55,6 +58,8 @@ class Simulation:
         no_dp: Train every arm without clip and noise: NOT PRIVATE.
         insecure_test_noise: Repeatable noise from the seed: no privacy claim.
         base: Encoder.
+        workers: Processes that train and evaluate; 1 is this process alone, 0 as many
+            as pay.
     """
 
     data: str = ""
@@ -72,6 +77,7 @@ class Simulation:
     no_dp: bool = False
     insecure_test_noise: bool = False
     base: str = "minilm"
+    workers: int = 0
 
     def faults(self) -> list[str]:
         """Return one sentence for each value out of range."""
@@ -101,8 +107,11 @@ class Simulation:
             faults.append(f"prior-share={self.prior_share} is not in (0, 1)")
         if not 0 < self.delta < 1:
             faults.append(f"delta={self.delta} is not in (0, 1)")
-        if self.seed < 0:
-            faults.append(f"seed={self.seed} must not be below 0")
+        faults += [
+            f"{name}={value} must not be below 0"
+            for name, value in (("seed", self.seed), ("workers", self.workers))
+            if value < 0
+        ]
         return faults
 
 
@@ -121,11 +130,15 @@ class Scenario:
     budgets: Mapping[str, float]
 
     def tables(self) -> dict[str, Any]:
-        """Return the scenario as it would stand in a file, complete."""
+        """Return the scenario as it would stand in a file: all that makes the result.
+
+        How many workers there are is not of it: a run may go on with others.
+        """
         own = {
             name.replace("_", "-"): list(value) if isinstance(value, tuple) else value
             for name in Simulation.__dataclass_fields__
             for value in [getattr(self.simulation, name)]
+            if name != "workers"
         }
         return {
             "simulation": own,
@@ -150,8 +163,10 @@ class Scenario:
         noisy = {key.replace("_", "-"): value for key, value in noise.items()}
         return read(Mechanism, {**self.overrides["mechanism"], **noisy}, "[mechanism]")
 
-    def federation(self, **rest: object) -> Federation:
+    def federation(self, **rest: object) -> "Federation":
         """Return what the server is asked; ``rest`` follows from the arm."""
+        from server.settings import Federation  # noqa: PLC0415  # Flower, only when used
+
         own = {key.replace("_", "-"): value for key, value in rest.items()}
         return read(Federation, {**self.overrides["federation"], **own}, "[federation]")
 

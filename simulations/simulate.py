@@ -6,14 +6,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shared.imports import uncollected
+
 if TYPE_CHECKING:
     from server.events import RoundReport
+    from simulations.crew import Crew
     from simulations.scenario import Scenario
     from simulations.stage import Tell
 
@@ -46,6 +50,10 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
     seed: Annotated[
         int | None, typer.Option(help="Of data, partition and order.")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that train; 1: this one, 0: as many as pay."),
+    ] = None,
     no_dp: Annotated[
         bool, typer.Option("--no-dp", help="Train without clip and noise: NOT PRIVATE.")
     ] = False,
@@ -75,9 +83,7 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
     Every run leaves a folder: report.json, events.jsonl, config.toml, the adapter as a
     PEFT folder, and each site with its ledger.
     """
-    from simulations.report import show  # noqa: PLC0415  # torch, only when there is work
-    from simulations.run import simulate as run_simulation  # noqa: PLC0415
-    from simulations.scenario import read_scenario  # noqa: PLC0415
+    from simulations.scenario import read_scenario  # noqa: PLC0415  # when there is work
 
     options = {
         "data": str(data.resolve()) if data else None,
@@ -89,14 +95,19 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
         "engine": engine,
         "arms": arms.split(",") if arms else None,
         "seed": seed,
+        "workers": workers,
         "no-dp": no_dp or None,
     }
     asked = read_scenario(scenario, options, sets or [])
     folder = out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    logging.getLogger("flwr").setLevel(logging.ERROR)
-    with _progress(asked) as tell:
+    with _crew(asked) as crew, _progress(asked) as tell:
+        with uncollected():  # the crew loads meanwhile
+            from simulations.report import show  # noqa: PLC0415
+            from simulations.run import simulate as run_simulation  # noqa: PLC0415
+
+        logging.getLogger("flwr").setLevel(logging.ERROR)
         made = run_simulation(
-            asked, folder, resume=resume, tell=tell, newcomers=newcomers
+            asked, folder, resume=resume, tell=tell, newcomers=newcomers, crew=crew
         )
     if as_json:
         typer.echo(json.dumps(made, indent=2))
@@ -107,6 +118,17 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
     typer.echo(f"Report, ledgers and adapter: {folder}")
     if (folder / "adapter").is_dir():
         typer.echo(f"Serve it at a site: {_serving(folder)}")
+
+
+def _crew(asked: "Scenario") -> "Crew":
+    """Return who works, and let its processes load what they need."""
+    from simulations.crew import Crew, be_ready, cores, workers_for  # noqa: PLC0415
+
+    own = asked.simulation
+    workers = own.workers or (1 if own.base == "tiny" else workers_for(own.sites))
+    if own.engine == "ray":
+        workers = 1  # Ray spreads the sites
+    return Crew(workers, partial(be_ready, own.base, max(1, cores() // workers)))
 
 
 def _serving(folder: Path) -> str:

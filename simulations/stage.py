@@ -1,11 +1,12 @@
 """What the arms of one simulation share, and where each of them works."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.events import RoundReport
 from shared.protocol import AdapterSpec, Recipe
+from simulations.crew import Crew
 from simulations.scenario import Scenario
 from simulations.world import World
 
@@ -32,6 +33,7 @@ class Stage:
     bench: Bench
     resume: bool
     tell: Tell
+    crew: Crew = field(default_factory=Crew)
 
 
 def to_train(scenario: Scenario) -> list[str]:

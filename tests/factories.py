@@ -41,9 +41,9 @@ def tiny_spec(**changes: object) -> AdapterSpec:
     return AdapterSpec(**values)  # type: ignore[arg-type]
 
 
-def tiny_encoder(**changes: object) -> TextEncoder:
+def tiny_encoder(*, training: str = "float32", **changes: object) -> TextEncoder:
     """A fresh encoder; tests may change its adapter."""
-    return TextEncoder(load_base("tiny"), tiny_spec(**changes))
+    return TextEncoder(load_base("tiny"), tiny_spec(**changes), training=training)
 
 
 def small_recipe(**changes: object) -> Recipe:
@@ -52,10 +52,15 @@ def small_recipe(**changes: object) -> Recipe:
 
 
 def tiny_model(
-    folder: Path, items: int = 30, *, modules: str = "output", **recipe: object
+    folder: Path,
+    items: int = 30,
+    *,
+    modules: str = "output",
+    training: str = "float32",
+    **recipe: object,
 ) -> HybridModel:
     """A hybrid model over ``items`` generated texts; its adapter is not zero."""
-    encoder = tiny_encoder(modules=modules)
+    encoder = tiny_encoder(modules=modules, training=training)
     rng = np.random.default_rng(5)
     encoder.set_adapter(
         {

@@ -73,6 +73,7 @@ def an_update(plan: RoundPlan, site: str = "a", value: float = 1.0) -> AdapterUp
         plan=plan.digest(),
         delta={B: tensor(value)},
         ledger_head="f" * 64,
+        wire=plan.wire,
     )
 
 

@@ -29,7 +29,7 @@ from shared.adapter import digest
 from shared.catalogue import Catalogue
 from shared.encoder import TextEncoder, load_base
 from shared.errors import DataError, ModelError
-from shared.protocol import Adapter, AdapterSpec, Array, Recipe, plan_from_json
+from shared.protocol import Adapter, AdapterSpec, Array, Recipe, kept_plan
 from shared.release import (
     RULE_STATE,
     WEIGHTS,
@@ -149,9 +149,14 @@ def build(site: Site, choice: Chosen) -> Built:
         LedgerBroken: If what the site keeps of the run is damaged.
     """
     data = load(site.data, site.folder)
-    device = device_of(site.settings.device)
-    base = load_base(site.settings.base)
-    encoder = TextEncoder(base, choice.spec, device=device, precision="auto")
+    asked = site.settings
+    encoder = TextEncoder(
+        load_base(asked.base),
+        choice.spec,
+        device=device_of(asked.device),
+        precision="auto",
+        training=asked.precision,
+    )
     if choice.adapter:
         encoder.set_adapter(choice.adapter)
     kept = _kept_vectors(site, encoder, data.catalogue, choice)
@@ -204,7 +209,8 @@ def vectors_key(choice: Chosen, catalogue: Catalogue) -> str:
 
 def _encoded(site: Site, encoder: TextEncoder, catalogue: Catalogue) -> Array:
     """Return all item vectors, and as the last row the centre."""
-    activations = encoder.open_store(site.cache).open(catalogue.texts)
+    stored = encoder.open_store(site.cache).open(catalogue.texts)
+    activations = stored.to(encoder.device)
     centre = encoder.frozen_mean(activations)
     nothing, recipe = np.zeros(len(catalogue), np.float32), Recipe(factors=1)
     head = FactorHead(len(catalogue), 1, 0)
@@ -266,7 +272,7 @@ def _local(site: Site, choice: Chosen, catalogue: Catalogue) -> _Local:
         return _text_alone(
             catalogue, f"this site took no part in run {choice.run!r}: texts alone"
         )
-    recipe = plan_from_json(plan.decode()).recipe
+    recipe = kept_plan(plan.decode()).recipe
     head = FactorHead(count, recipe.factors, recipe.seed).state()
     learned = site.newest_head(choice.run, choice.number)
     if learned is not None:

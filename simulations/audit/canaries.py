@@ -2,8 +2,9 @@
 
 Canaries take the place of users in a run of their own, each in it or not by a coin of
 the auditor's, who then guesses from the noised gradients alone. The training code runs
-unchanged; only the loss is a canary's. A run with anyone's data in it is not audited:
-canaries are not users, and they cost accuracy (PRIVACY 7.2).
+unchanged; only the loss is a canary's, and the texts are made to measure. A run with
+anyone's data in it is not audited: canaries are not users, and they cost accuracy
+(PRIVACY 7.2).
 """
 
 from dataclasses import asdict, dataclass
@@ -12,16 +13,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from scipy.linalg import hadamard
+from torch import Tensor
 from torch.nn.functional import one_hot
 
 from client.examples import Batch, Ints, UserExample
-from client.model import HybridModel
+from client.model import HybridModel, RowsOf
 from client.noise import SecretStreams, system_uniform
 from client.sampler import Uniform
 from client.train import train_round
 from shared.accounting import GaussianEvent, noise_for
 from shared.accounting import epsilon as epsilon_of
+from shared.activations import Activations
 from shared.errors import ConfigError
 from shared.protocol import Mechanism, Recipe
 from simulations.audit.bounds import (
@@ -32,12 +35,13 @@ from simulations.audit.bounds import (
 )
 from simulations.audit.finding import Finding
 from simulations.audit.observe import observed_steps
-from simulations.audit.subject import make_model
+from simulations.audit.subject import RANK, make_model
 
 ITEMS = 144  # the smallest catalogue that is generated
-ROWS = 3  # rows of one canary, K: a clip of rows instead of users would let 3 C through
+ROWS = 9  # of one canary: a clip of rows would let 9 C through, rows not merged 3 C
 LENGTH = 10.0  # of each row's gradient before the clip, in clipping norms
 CLIP = 1.0
+FAR = 2.0**20  # of the canaries' texts from 0: beside it B moves them by a rounding
 LEAST_VARIANCE = 1e-12  # where all scores of a tensor are equal
 KEY = (0, 1)  # public; names the round
 
@@ -49,59 +53,98 @@ class CanaryModel(HybridModel):
     """The real model, with the loss of canaries in place of that of users.
 
     Guarantee: each of a canary's ``ROWS`` rows has the gradient ``LENGTH * CLIP`` in
-    one coordinate and 0 elsewhere, whatever the parameters are, and no two canaries
-    share a coordinate. So a step that is right adds ``CLIP`` there, and nothing else.
+    one coordinate and 0 elsewhere, but for rounding, whatever the parameters are, and
+    no two canaries share a coordinate. So a step that is right adds ``CLIP`` there, and
+    nothing else.
 
     A canary is known by its only like, which is its number here and not an item. The
     coordinates lie evenly over all that is trained: B, factors and biases each carry
-    canaries, whose gradients pass the hooks of that module.
+    canaries. Those of the head read one item ``ROWS`` times; those of B pull on as many
+    texts, so that all that stands between a text and its user's gradient is passed.
+
+    LayerNorm lets no gradient along two directions of its n channels through: equal
+    numbers, and what it normalises. B's columns are therefore read along the rows of a
+    Hadamard matrix, of which the first is the one, and the second, in the texts made
+    here, the other. A turn leaves lengths and Gaussian noise as they are.
 
     Attributes:
-        places: Each canary's coordinate [m] in all trained tensors, joined in order.
+        places: Each canary's coordinate [m] in all trained tensors, joined in order,
+            B turned.
         tensors: The number of the tensor [m] in which it lies.
     """
 
     def __init__(self, subject: HybridModel, canaries: int) -> None:
-        """Take over every part of ``subject``; none is copied."""
+        """Take over every part of ``subject`` but its texts; none is copied."""
         vars(self).update(vars(subject))
+        width, device = self.encoder.width, self.encoder.device
+        self._turn = torch.from_numpy(hadamard(width) / width**0.5).float()
+        self.activations = _texts(self._turn, self.catalogue).to(device)
+        self._centre = torch.zeros(width)
         sizes = [p.numel() for p in self.trained.parameters()]
-        room = sum(sizes)
+        closed = 2 * RANK  # the first two rows of B, turned
+        room = sum(sizes) - closed
         if canaries > room:
             raise ConfigError(
                 f"{canaries=} is over the {room} trained scalars, one for each canary; "
                 "give fewer canaries or a wider head"
             )
-        self.places = torch.arange(canaries) * room // canaries
+        self.places = closed + torch.arange(canaries) * room // canaries
         self.tensors = np.repeat(np.arange(len(sizes)), sizes)[self.places.numpy()]
+        self._ends = np.cumsum(sizes)
 
-    def losses(self, batch: Batch, catalogue: Tensor, *, shared_rows: bool) -> Tensor:
+    def losses(
+        self, batch: Batch, catalogue: Tensor, vectors_of: RowsOf, head_of: RowsOf
+    ) -> Tensor:
         """Return one term per canary, [U]: its own scalar, once in each of its rows."""
-        del catalogue, shared_rows
+        del catalogue
         numbers = torch.from_numpy(batch.items[:, self.recipe.history])
-        places = self.places[numbers].repeat_interleave(ROWS)
-        total = torch.zeros(len(places))
-        for module in self.trained:
-            total = total + _entries(module, places)
-            places = places - module.get_parameter("weight").numel()
-        return LENGTH * CLIP * total.view(-1, ROWS).sum(1)
+        of_text = self._of_texts(self.places[numbers], vectors_of)
+        return LENGTH * CLIP * (of_text + self._of_items(self.places[numbers], head_of))
+
+    def _of_texts(self, places: Tensor, vectors_of: RowsOf) -> Tensor:
+        """Return what has the gradient ``ROWS`` in B at ``places`` [U], or none.
+
+        A text's vector has unit length, its sum has sqrt(n) per token, LayerNorm's
+        scale is 1 / FAR and LoRA's s: a pull on the vector comes out so much shorter.
+        """
+        row, column = places // RANK, places % RANK
+        inside = row < len(self._turn)
+        texts = column.unsqueeze(1) + RANK * torch.arange(ROWS)
+        pulls = self._turn[torch.where(inside, row, 0)]
+        shorter = self.encoder.spec.scale / (FAR * len(self._turn) ** 0.5)
+        along = (vectors_of(texts) * pulls.unsqueeze(1)).sum((1, 2))
+        pulled: Tensor = along * inside / shorter
+        return pulled
+
+    def _of_items(self, places: Tensor, head_of: RowsOf) -> Tensor:
+        """Return the sum of ``ROWS`` times the number at ``places`` [U], or 0."""
+        adapter, factors, _ = self._ends.tolist()
+        width = (factors - adapter) // self.catalogue
+        bias = places >= factors
+        item = torch.where(bias, places - factors, (places - adapter) // width)
+        column = torch.where(bias, width, (places - adapter) % width)
+        inside = places >= adapter
+        rows = head_of(torch.where(inside, item, 0).unsqueeze(1).expand(-1, ROWS))
+        read = (rows * one_hot(column, width + 1).unsqueeze(1)).sum((1, 2))
+        total: Tensor = read * inside
+        return total
+
+    def turned(self, handed: Tensor) -> Tensor:
+        """Return what a step handed over [d], with the columns of B turned."""
+        adapter = self._turn @ handed[: self._ends[0]].view(len(self._turn), RANK)
+        return torch.cat([adapter.flatten(), handed[self._ends[0] :]])
 
 
-def _entries(module: nn.Module, places: Tensor) -> Tensor:
-    """Return the entries of a module's weight at ``places`` [n]; 0 where outside.
+def _texts(turn: Tensor, count: int) -> Activations:
+    """Return made texts: far from 0 in one direction, and in one column of A x each.
 
-    They are read through the module itself, so that Opacus' hooks see n rows.
+    Text i is of column i modulo the rank, and one to ``ROWS`` tokens long.
     """
-    weight = module.get_parameter("weight")
-    inside = (places >= 0) & (places < weight.numel())
-    where = torch.where(inside, places, 0)
-    row, column = where // weight.shape[1], where % weight.shape[1]
-    if isinstance(module, nn.Embedding):
-        read = module(row).gather(1, column.unsqueeze(1))
-    else:
-        ones = one_hot(column, weight.shape[1]).to(weight.dtype)
-        read = module(ones).gather(1, row.unsqueeze(1))
-    entries: Tensor = read.squeeze(1) * inside
-    return entries
+    lengths = torch.arange(count) // RANK % ROWS + 1
+    column = (torch.arange(count) % RANK).repeat_interleave(lengths)
+    far = FAR * len(turn) ** 0.5 * turn[1]
+    tokens = torch.cat([far.expand(len(column), -1), one_hot(column, RANK)], dim=1)
+    return Activations(tokens, lengths.cumsum(0) - lengths, lengths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +272,7 @@ def noised_scores(
         train_round(
             model, examples, mechanism, users=len(included), streams=streams, key=KEY
         )
-    handed = torch.stack([step.joined()[model.places] for step in steps])
+    handed = torch.stack([model.turned(step.joined())[model.places] for step in steps])
     released = handed.double().sum(0).numpy() * (mechanism.q * len(included))
     return released / mechanism.clip, len(steps)
 

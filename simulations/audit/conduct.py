@@ -78,13 +78,12 @@ def make_site(
 
 def ask(folder: Path, number: int, mechanism: Mechanism = NOISE) -> RecordDict:
     """Ask the site for a round, as a server does, and return what it sends."""
-    spec = AdapterSpec(base=base_digest("tiny"), rank=4, max_tokens=12)
-    shapes = open_encoder("tiny", spec, "cpu").shapes()
+    shapes = exchanged()
     plan = RoundPlan(
         run="audit",
         number=number,
         sites=(NAME,),
-        spec=spec,
+        spec=_spec(),
         mechanism=mechanism,
         recipe=STILL,
         shapes=shapes,
@@ -94,6 +93,11 @@ def ask(folder: Path, number: int, mechanism: Mechanism = NOISE) -> RecordDict:
     )
     start = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     return reply(pack_plan(plan, start), folder)
+
+
+def exchanged() -> dict[str, tuple[int, ...]]:
+    """Return the tensors that the site exchanges."""
+    return open_encoder("tiny", _spec(), "cpu").shapes()
 
 
 def answer_elsewhere(folder: Path, numbers: list[int]) -> list[str]:
@@ -114,6 +118,10 @@ def refusal(content: RecordDict) -> str:
     """Return the class name that a reply refuses with, or nothing."""
     refused = open_refusal(content)
     return refused[1] if refused else ""
+
+
+def _spec() -> AdapterSpec:
+    return AdapterSpec(base=base_digest("tiny"), rank=4, max_tokens=12)
 
 
 def _charged(folder: Path) -> list[Finding]:
@@ -151,7 +159,7 @@ def _sealed(content: RecordDict, chain: Chain) -> Finding:
     if names != ["delta", "update", "witness"]:
         says = f"the reply holds {names}, not delta, update and witness"
         return _finding("sealed", holds=False, says=says)
-    told = open_reply(content)
+    told = open_reply(content, exchanged())
     left = sha256(update_bytes(told.update)).hexdigest()
     sealed = [
         e.body["sha256"]
@@ -205,7 +213,7 @@ def _metric(folder: Path) -> Finding:
     for number in range(1, REPEATS + 1):
         content = ask(folder, number, noise)
         try:
-            told = open_reply(content).metric
+            told = open_reply(content, exchanged()).metric
         except TacitError as error:
             says = f"release {number} is no reply: {refusal(content) or error}"
             return _finding("metric", holds=False, says=says)

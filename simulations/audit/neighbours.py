@@ -18,7 +18,7 @@ from client import examples, train
 from client.data import UserHistory
 from client.examples import Batch
 from client.head import FactorHead
-from client.model import HybridModel
+from client.model import HybridModel, RowsOf
 from client.noise import SecretStreams
 from client.sampler import Uniform
 from shared.encoder import TextEncoder, load_base
@@ -122,9 +122,11 @@ class Spoiled(HybridModel):
         vars(self).update(vars(subject))
         self._factor = factor
 
-    def losses(self, batch: Batch, catalogue: Tensor, *, shared_rows: bool) -> Tensor:
+    def losses(
+        self, batch: Batch, catalogue: Tensor, vectors_of: RowsOf, head_of: RowsOf
+    ) -> Tensor:
         """Return one term per user, [U]."""
-        terms = super().losses(batch, catalogue, shared_rows=shared_rows)
+        terms = super().losses(batch, catalogue, vectors_of, head_of)
         spoiled = torch.from_numpy((batch.items == BAD).any(axis=1))
         return terms * torch.where(spoiled, self._factor, 1.0)
 
@@ -188,10 +190,10 @@ def liked(user: str, items: npt.ArrayLike) -> UserHistory:
     )
 
 
-def row_by_row(model: HybridModel, cache: Path) -> HybridModel:
-    """Return a model whose adapter, in attention, sees each item as a row of its own.
+def by_hooks(model: HybridModel, cache: Path) -> HybridModel:
+    """Return a model whose adapter, in attention, has its gradients from Opacus' hooks.
 
-    Its gradients per row are then not yet gradients per user.
+    They come text by text, and are folded by user; autograd has the parameters.
     """
     spec = replace(model.encoder.spec, modules="attention:1")
     encoder = TextEncoder(load_base("tiny"), spec)

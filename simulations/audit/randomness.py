@@ -231,7 +231,7 @@ def _fresh(audit: str, draw: Callable[[], npt.NDArray[np.generic]]) -> Finding:
     for _ in range(2):
         here, there = fork.Pipe(duplex=False)
         copy = fork.Process(target=_tell, args=(there, draw))
-        with warnings.catch_warnings():  # of threads: numpy alone runs in the copy
+        with warnings.catch_warnings():  # of threads: draws so small start none
             warnings.simplefilter("ignore", DeprecationWarning)
             copy.start()
         there.close()

@@ -30,12 +30,12 @@ from simulations.audit.neighbours import (
     STILL,
     Site,
     Spoiled,
+    by_hooks,
     covers,
     liked,
     make_site,
     put,
     room_for,
-    row_by_row,
     tensors_on,
     trained,
 )
@@ -48,14 +48,16 @@ def replay(cache: Path) -> list[Finding]:
 
     A softmax is rounded by how many users share a product, and where a draw of the data
     order lies on a rounded edge a user gets another negative: by our count under fewer
-    than one data order in 100. A leak shows under every order, so a failure counts when
-    it comes under three.
+    than one data order in 100. In bfloat16 a number on a rounded edge counts for more:
+    under 20 orders one reached ``SLACK``. A leak shows under every order, so a failure
+    counts when it comes under three.
 
     Args:
         cache: Folder of the activations.
     """
     model = make_model(cache, items=ITEMS, recipe=STILL)
-    by_item = row_by_row(model, cache)
+    rounded = make_model(cache, items=ITEMS, recipe=STILL, training="bfloat16")
+    hooked = by_hooks(model, cache)
     findings: list[Finding] = []
     for order in ORDERS:
         small = make_site(model, order, scale=0.1, clip=0.3)
@@ -63,7 +65,8 @@ def replay(cache: Path) -> list[Finding]:
             small,
             make_site(model, order, scale=1.0, clip=0.01),
             make_site(model, order, scale=3.0, clip=100.0),
-            make_site(by_item, order, scale=0.3, clip=0.01),
+            make_site(rounded, order, scale=0.3, clip=0.01),
+            make_site(hooked, order, scale=0.3, clip=0.01),
         ]
         findings = [
             *_single_users(sites),

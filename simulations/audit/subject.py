@@ -19,7 +19,12 @@ RANK, TOKENS = 4, 16
 
 
 def make_model(
-    cache: Path, *, items: int, recipe: Recipe, prior: Array | None = None
+    cache: Path,
+    *,
+    items: int,
+    recipe: Recipe,
+    prior: Array | None = None,
+    training: str = "float32",
 ) -> HybridModel:
     """Return a fresh model over ``items`` generated texts; its adapter is not zero.
 
@@ -28,9 +33,10 @@ def make_model(
         items: Size of the catalogue.
         recipe: How it learns.
         prior: Log prior [items]; flat by default.
+        training: In which precision frozen products are taken.
     """
     spec = AdapterSpec(base=base_digest("tiny"), rank=RANK, max_tokens=TOKENS)
-    encoder = TextEncoder(load_base("tiny"), spec)
+    encoder = TextEncoder(load_base("tiny"), spec, training=training)
     rng = np.random.default_rng(2026)
     start = {
         name: rng.normal(0, 0.1, shape).astype(np.float32)

@@ -7,7 +7,7 @@ before all were, so that no cache flatters.
 
 import asyncio
 import json
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
@@ -106,6 +106,15 @@ def measure(
             "memory_mib": server.memory_mib(),
         },
     }
+
+
+def lines(figures: Mapping[str, Any]) -> list[str]:
+    """Return one line for each case, for people."""
+    return [
+        f"{name:<10} p50 {said['p50_ms']:.2f} ms  p99 {said['p99_ms']:.2f} ms  "
+        f"{said['rps']:.0f} requests/s  recall@10 {said['recall@10']:.4f}"
+        for name, said in figures.items()
+    ]
 
 
 def _each_ms(seconds: float, load: Load) -> float:

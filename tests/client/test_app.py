@@ -71,7 +71,7 @@ def test_a_round_that_is_followed_gives_a_reply_and_no_refusal(tmp_path: Path) -
     content = reply(instruction(), tmp_path)
 
     assert open_refusal(content) is None
-    assert open_reply(content).update.site == "site-1"
+    assert open_reply(content, tiny_plan().shapes).update.site == "site-1"
     assert refused(site) == []
 
 

@@ -378,7 +378,8 @@ def test_a_running_process_is_without_the_user_in_its_next_round(
     assert user not in [history.user for history in second.data.histories]
     assert len(second.examples) == len(first.examples) - 1
     held = client.workbench._held(
-        site.data, site.cache, "tiny", tiny_spec(), site.settings.device
+        *(site.data, site.cache, tiny_spec(), "tiny"),
+        *(site.settings.device, site.settings.precision),
     )
     assert held.bench is second  # and what was loaded before is held by nobody
 

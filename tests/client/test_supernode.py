@@ -1,10 +1,13 @@
 """What ``tacit site join`` keeps running, and when it lets go."""
 
+import json
 import stat
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 
+import psutil
 import pytest
 
 from client import supernode
@@ -12,6 +15,7 @@ from client.contact import heard
 from client.site import Site, SiteSettings, open_site, settings_text
 from client.standing import leave, pause, resume, standing
 from client.supernode import programs, stay
+from client.warm import ASKED, FOLDER, PIDS
 from shared.invitation import Invitation
 from shared.programs import Program
 from tests.shared.papers import an_invitation
@@ -91,6 +95,37 @@ def test_a_site_that_pauses_lets_its_programs_go_and_starts_them_again(
     assert seen == ["online", "paused", "online"]
     assert standing(site.folder).state == "stopped"
     assert told == [f"online: {invitation.address}"] * 2
+
+
+def test_the_sites_own_programs_have_a_worker_and_it_ends_with_them(
+    site: Site, invitation: Invitation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was left behind goes before they start, theirs when they rest."""
+    stop, alive = Event(), list[bool]()
+    workers = [a_worker(site)]
+
+    def keep(programs: Sequence[Program], *_: object) -> None:
+        assert all(program.environment[ASKED] for program in programs)
+        alive.append(workers[0].poll() is None)
+        workers.append(a_worker(site))
+        stop.set()
+
+    monkeypatch.setattr(supernode, "keep_running", keep)
+
+    stay(site, invitation, stop, lambda _: None)
+
+    assert alive == [False]
+    assert [worker.wait(1) is not None for worker in workers] == [True, True]
+
+
+def a_worker(site: Site) -> subprocess.Popen[bytes]:
+    """A process that stands for the site's worker."""
+    process = subprocess.Popen(["sleep", "60"])
+    (site.folder / FOLDER).mkdir(exist_ok=True)
+    born = psutil.Process(process.pid).create_time()
+    noted = [{"pid": process.pid, "born": born}]
+    (site.folder / FOLDER / PIDS).write_text(json.dumps(noted), "utf-8")
+    return process
 
 
 def test_a_site_that_has_left_ends(

@@ -6,18 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from opacus.grad_sample import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import Tensor
 from torch.autograd import backward
 
 from client.examples import UserExample, draw_batch
+from client.gradients import UserGradients, user_gradients
 from client.model import HybridModel
 from client.noise import insecure_streams, secret_streams, system_uniform
-from client.train import add_users, microbatch_size, private_step, train_round
+from client.train import (
+    add_users,
+    microbatch_size,
+    private_step,
+    train_round,
+)
 from tests.factories import mechanism, tiny_model, users
 
 KEY = [7, 1]
+NAMES = ("adapter", "items", "head")
 
 
 def flat(model: HybridModel, tensors: Sequence[Tensor] | None = None) -> Tensor:
@@ -29,11 +35,22 @@ def flat(model: HybridModel, tensors: Sequence[Tensor] | None = None) -> Tensor:
     return torch.cat([t.reshape(-1) for t in given]).clone()
 
 
-def terms(
-    model: HybridModel, drawn: list[UserExample], *, shared_rows: bool = False
-) -> Tensor:
+def terms(model: HybridModel, drawn: list[UserExample]) -> Tensor:
+    """The losses by plain autograd: every text of every user through the encoder."""
     batch = draw_batch(drawn, model.recipe, KEY)
-    return model.losses(batch, model.item_rows(), shared_rows=shared_rows)
+
+    def vectors(items: Tensor) -> Tensor:
+        sums = model.encoder.sums(model.activations, items.flatten())
+        return model._centred(sums).view(*items.shape, -1)
+
+    def head(items: Tensor) -> Tensor:
+        return torch.cat(model.head(items), dim=-1)
+
+    return model.losses(batch, model.item_rows(), vectors, head)
+
+
+def gradients(model: HybridModel, drawn: list[UserExample]) -> UserGradients:
+    return user_gradients(model, model.encoded(), drawn, KEY)
 
 
 def clipped_sum(
@@ -43,7 +60,7 @@ def clipped_sum(
     with private_step(model, mechanism(clip=clip), 10, system_uniform) as optimizer:
         optimizer.start()
         add_users(model, optimizer, drawn, KEY, size)
-        return flat(model, [p.summed_grad for p in optimizer.params])
+        return optimizer.summed.clone()
 
 
 def plain_gradient(model: HybridModel, user: UserExample) -> Tensor:
@@ -115,39 +132,28 @@ def test_a_user_does_not_see_who_else_is_in_the_batch(tmp_path: Path) -> None:
     assert torch.allclose(together, torch.cat(alone), atol=1e-6)
 
 
-def test_the_stock_optimizer_agrees_where_a_row_is_a_user(tmp_path: Path) -> None:
-    """K = 1 row per user and no noise: Opacus' own step is the oracle."""
-    layer = torch.nn.Linear(3, 2, bias=False)
-    rows = torch.randn(
-        6, 3, generator=torch.Generator().manual_seed(0)
-    ).requires_grad_()
-    hooks = GradSampleModule(layer, loss_reduction="sum")
+def test_opacus_own_step_agrees_where_a_row_is_a_user(tmp_path: Path) -> None:
+    """Opacus' clip and sum over the same gradients, kept whole, are the oracle."""
+    model, drawn = tiny_model(tmp_path), users(6)
+    found = gradients(model, drawn)
+    head = torch.zeros(6, model.catalogue, found.head.shape[2])
+    head.scatter_add_(1, found.items.unsqueeze(2).expand_as(found.head), found.head)
+    whole = torch.cat([found.adapter, head[..., :-1].flatten(1), head[..., -1]], dim=1)
+    weight = torch.nn.Parameter(torch.zeros(whole.shape[1]))
     stock = DPOptimizer(
-        torch.optim.SGD(layer.parameters(), lr=1.0),
+        torch.optim.SGD([weight], lr=1.0),
         noise_multiplier=0.0,
-        max_grad_norm=0.5,
+        max_grad_norm=0.05,
         expected_batch_size=None,
         loss_reduction="sum",
     )
-    hooks(rows).square().sum().backward()
-    (weight,) = stock.params
-    ours = weight.grad_sample.clone()
+    stock.params[0].grad_sample = whole
     stock.clip_and_accumulate()
 
-    norms = ours.flatten(1).norm(dim=1)
-    assert torch.allclose(
-        weight.summed_grad,
-        ((0.5 / (norms + 1e-6)).clamp(max=1) @ ours.flatten(1)).view(2, 3),
-    )
-    with private_step(
-        tiny_model(tmp_path), mechanism(clip=0.5), 6, system_uniform
-    ) as step:
-        step.original_optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
-        stock_sum = weight.summed_grad.clone()
-        step.start()
-        weight.grad_sample = ours
-        step.add_users(6)
-        assert torch.allclose(weight.summed_grad, stock_sum, atol=1e-5)
+    got = clipped_sum(model, drawn, clip=0.05)
+
+    assert torch.allclose(got, stock.params[0].summed_grad, atol=1e-6)
+    assert whole.norm(dim=1).max() > 0.05
 
 
 def test_noise_has_the_stated_deviation_and_never_repeats(tmp_path: Path) -> None:
@@ -188,16 +194,16 @@ def test_a_user_with_a_gradient_that_is_not_finite_adds_nothing(
     """Even where only one number of one row is bad; 1e30 overflows in the norm."""
     model, drawn = tiny_model(tmp_path), users(3)
     honest = clipped_sum(model, [drawn[0], drawn[2]], clip=0.1)
+    for part in ("adapter", "head"):
+        spoiled = gradients(model, drawn)
+        getattr(spoiled, part)[1].view(-1)[0] = value
 
-    with private_step(model, mechanism(clip=0.1), 10, system_uniform) as optimizer:
-        optimizer.start()
-        backward(terms(model, drawn).sum())
-        for p in optimizer.params:
-            p.grad_sample[len(p.grad_sample) // 3].view(-1)[0] = value
-        optimizer.add_users(3)
-        got = flat(model, [p.summed_grad for p in optimizer.params])
+        with private_step(model, mechanism(clip=0.1), 10, system_uniform) as optimizer:
+            optimizer.start()
+            optimizer.add_users(spoiled)
+            got = optimizer.summed.clone()
 
-    assert torch.allclose(got, honest, atol=1e-6)
+        assert torch.allclose(got, honest, atol=1e-6)
 
 
 def test_same_seed_gives_equal_bytes_with_test_noise(tmp_path: Path) -> None:
@@ -250,7 +256,7 @@ def test_what_changes_is_exactly_what_is_clipped_and_noised(tmp_path: Path) -> N
 
 
 def test_nothing_before_noise_outlives_a_round(tmp_path: Path) -> None:
-    model = tiny_model(tmp_path)
+    model = tiny_model(tmp_path, modules="dense:1")
 
     train_round(
         model, users(9), mechanism(), users=9, streams=secret_streams(), key=KEY
@@ -258,7 +264,7 @@ def test_nothing_before_noise_outlives_a_round(tmp_path: Path) -> None:
 
     for p in model.trained.parameters():
         for name in ("grad", "grad_sample", "summed_grad"):
-            assert getattr(p, name) is None
+            assert getattr(p, name, None) is None
 
 
 def test_constants_do_not_depend_on_how_many_users_there_are(tmp_path: Path) -> None:
@@ -283,17 +289,59 @@ def test_constants_do_not_depend_on_how_many_users_there_are(tmp_path: Path) -> 
     assert spent[0][0] == 0.5 * 12
 
 
-def test_training_without_privacy_equals_the_private_path_without_clip_and_noise(
+def test_training_without_privacy_is_the_same_step_without_clip_and_noise(
     tmp_path: Path,
 ) -> None:
-    """Sharing encoded rows over users changes speed, not the gradient."""
-    plain, private = tiny_model(tmp_path), tiny_model(tmp_path)
-    drawn = users(6)
-    backward(terms(plain, drawn, shared_rows=True).sum())
+    model, drawn = tiny_model(tmp_path), users(6)
+    wanted = torch.stack([plain_gradient(model, user) for user in drawn]).sum(0)
+    silent = mechanism(sigma=0.0, prior_sigma=0.0, clip=1e-3)
 
-    got = clipped_sum(private, drawn, clip=1e5)
+    with private_step(model, silent, 10, system_uniform) as optimizer:
+        optimizer.start()
+        add_users(model, optimizer, drawn, KEY)
+        optimizer.add_noise()
 
-    wanted = flat(
-        plain, [p.grad for p in plain.trained.parameters() if p.grad is not None]
-    )
-    assert torch.allclose(got, wanted, atol=1e-5)
+        assert torch.allclose(optimizer.summed, wanted, atol=1e-5)
+
+
+def test_memory_grows_with_what_users_touch_not_with_the_catalogue(
+    tmp_path: Path,
+) -> None:
+    """No tensor of gradients has both the users' and the catalogue's size."""
+    few, many = (tiny_model(tmp_path, items=items) for items in (30, 90))
+
+    sizes = [
+        {name: getattr(gradients(model, users(5)), name).shape for name in NAMES}
+        for model in (few, many)
+    ]
+
+    assert sizes[0] == sizes[1]
+
+
+def test_bfloat16_of_what_is_frozen_changes_a_gradient_by_its_rounding(
+    tmp_path: Path,
+) -> None:
+    for modules in ("output", "dense:1"):
+        exact = tiny_model(tmp_path, modules=modules)
+        low = tiny_model(tmp_path, modules=modules, training="bfloat16")
+
+        wanted, got = (clipped_sum(model, users(5), 1e5) for model in (exact, low))
+
+        assert low.encoder.dtype == torch.bfloat16
+        assert got.dtype == torch.float32
+        assert 0 < (got - wanted).norm() < 0.05 * wanted.norm()
+
+
+def test_what_else_lies_in_a_gradient_never_joins_the_sum(tmp_path: Path) -> None:
+    """Autograd adds to ``grad`` by itself: a step must not take that along."""
+    model, drawn = tiny_model(tmp_path, modules="dense:1"), users(3)
+    wanted = clipped_sum(model, drawn, clip=0.1)
+
+    with private_step(model, mechanism(clip=0.1), 10, system_uniform) as optimizer:
+        for _ in range(2):
+            optimizer.start()
+            add_users(model, optimizer, drawn, KEY)
+            got = optimizer.summed.clone()
+            optimizer.add_noise()
+
+    assert torch.allclose(got, wanted, atol=1e-6)

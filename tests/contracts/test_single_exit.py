@@ -56,6 +56,7 @@ def test_every_function_that_gives_what_leaves_is_known() -> None:
         "AdapterUpdate": {
             "client/egress.py:release_update",
             "client/egress.py:seal",
+            "client/round.py:_of_this_plan",
             "client/round.py:_sealed_earlier",  # from the bytes that were sealed
             "client/round.py:_train",
             "server/replies.py:_accepted",
@@ -72,7 +73,6 @@ def test_every_function_that_gives_what_leaves_is_known() -> None:
         },
         "Reply": {
             "client/round.py:answer",
-            "server/rounds.py:count",
             "shared/wire.py:open_reply",
         },
     }

@@ -107,13 +107,15 @@ def of_a_part(_plan: RoundPlan, _start: Adapter, own: AdapterUpdate) -> RecordDi
     return with_delta(own, own.delta[B][:1])
 
 
-def renamed(_plan: RoundPlan, _start: Adapter, own: AdapterUpdate) -> RecordDict:
-    return packed(replace(own, delta={"x": own.delta[B]}))
+def in_another_form(
+    _plan: RoundPlan, _start: Adapter, own: AdapterUpdate
+) -> RecordDict:
+    return packed(replace(own, wire="float16"))
 
 
 def doubled(_plan: RoundPlan, _start: Adapter, own: AdapterUpdate) -> RecordDict:
     content = packed(own)
-    content.array_records["delta"][B] = SentArray(own.delta[B].astype(np.float64))
+    content.array_records["delta"]["values"] = SentArray(np.zeros(6))
     return content
 
 
@@ -144,7 +146,7 @@ REFUSED: Mapping[str, tuple[Behaviour, str]] = {
     "too long": (scaled(1000), "ModelError"),
     "as long as float32 goes": (one_value(3e38), "ModelError"),
     "wrong shape": (of_a_part, "ModelError"),
-    "wrong name": (renamed, "ModelError"),
+    "wrong form": (in_another_form, "RoundError"),
     "wrong type": (doubled, "RoundError"),
     "replayed from a round before": (of_round_before, "RoundError"),
     "replayed from another run": (of_another_run, "RoundError"),

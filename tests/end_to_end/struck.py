@@ -25,6 +25,7 @@ COMMANDS = {  # role -> what its command line holds
     "supernode": "client.node",
     "superexec": "flower-superexec",
     "clientapp": "flwr-clientapp",
+    "worker": "client.worker",
 }
 
 
@@ -70,14 +71,14 @@ def held(made: Deployment, name: str, run: str, number: int) -> Iterator[None]:
         f"{name} has charged round {number} of {run}",
         every_s=0.02,
     )
-    app = await_process(made.site(name), "clientapp")
-    app.suspend()
+    worker = await_process(made.site(name), "worker")
+    worker.suspend()
     try:
         assert not trainings(made, name, run, number)[1], "stopped too late"
         yield
     finally:
         with suppress(psutil.NoSuchProcess):
-            app.resume()
+            worker.resume()
 
 
 def trainings(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ SITES = ("site-1", "site-2")
 METRIC_SIGMA = 8.0
 ROUND = {"site": str, "run": str, "number": int, "plan": str}
 ENVELOPE = {  # every record of a reply beside the tensors, with every field of it
-    "update": ROUND | {"ledger-head": str},
+    "update": ROUND | {"ledger-head": str, "scales": bytes},
     "metric": ROUND | {"name": str, "value": float},
     "witness": {"site": str, "key": str, "entries": int, "head": str, "signature": str},
 }
@@ -168,6 +169,7 @@ def test_every_text_of_a_reply_is_public_or_a_hash(whole_run: Recorded) -> None:
         identity |= {"plan": asked.digest()}
         update, metric, witness = map(one.config, ENVELOPE)
         head, value = update.pop("ledger-head"), metric.pop("value")
+        assert update.pop("scales") == b""  # of int8 alone
         assert update == identity
         assert metric == {**identity, "name": "ndcg@10"}
         assert value == float(np.float32(value))
@@ -185,15 +187,16 @@ def test_the_tensors_of_a_reply_are_those_of_the_policy_and_of_the_encoder(
         assert isinstance(delta, ArrayRecord)
         policy = open_site(whole_run.out / "sites" / one.site).policy
         shapes = open_encoder("tiny", asked.spec, "cpu").shapes()
-        assert {name: array.shape for name, array in delta.items()} == shapes
+        assert asked.shapes == shapes
         assert asked.spec.modules in policy.modules
-        sent = 0
-        for name, array in delta.items():
-            assert array.dtype == "float32"
-            plain = np.zeros(shapes[name], np.float32)
-            assert len(array.data) == len(ArrayRecord([plain])["0"].data)
-            sent += plain.nbytes
-        assert 0 < sent <= policy.max_tensor_mib * 2**20
+        assert set(delta) == {"values"}
+        plain = np.zeros(sum(map(math.prod, shapes.values())), np.float32)
+        assert (delta["values"].dtype, delta["values"].shape) == (
+            "float32",
+            plain.shape,
+        )
+        assert len(delta["values"].data) == len(ArrayRecord([plain])["0"].data)
+        assert 0 < plain.nbytes <= policy.max_tensor_mib * 2**20
 
 
 def test_only_the_documented_records_reach_a_site(whole_run: Recorded) -> None:
@@ -212,7 +215,7 @@ def test_what_was_captured_is_what_the_ledger_sealed_and_the_reverse(
     """Neither the site nor the server has a release that the other does not know."""
     captured = []
     for one in whole_run.traffic.of(site):
-        reply = open_reply(one.reply.content)
+        reply = open_reply(one.reply.content, one.plan().shapes)
         assert reply.metric is not None
         captured += [
             (reply.metric.number, "metrics", metric_bytes(reply.metric)),

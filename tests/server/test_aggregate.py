@@ -1,20 +1,25 @@
 """Rules with known answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from flwr.app import Array as SentArray
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp.strategy import FedAvgM
+from flwr.serverapp.strategy import FedAvgM, Strategy
 from flwr.serverapp.strategy.fedopt import FedOpt
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.aggregate import RULES, make_rule, restore_rule, rule_state, step
+import server.aggregate
+from server.aggregate import RULES, make_rule, restore_rule, rule_state
+from server.spool import BLOCK
+from shared.adapter import add
 from shared.errors import ConfigError, RoundError
-from shared.protocol import AdapterUpdate, Array
+from shared.protocol import Adapter, AdapterUpdate, Array
 from simulations.grid import enter_run
+from tests.server.spooled import spooled
 from tests.standin import SHAPE, B, a_plan, an_update, tensor
 
 enter_run()
@@ -24,6 +29,18 @@ START = {B: tensor(10)}
 def updates(values: Sequence[float]) -> list[AdapterUpdate]:
     plan = a_plan()
     return [an_update(plan, f"site-{i}", value) for i, value in enumerate(values)]
+
+
+def step(
+    rule: Strategy,
+    number: int,
+    current: Adapter,
+    given_updates: Sequence[AdapterUpdate],
+    block: int = BLOCK,
+) -> dict[str, Array]:
+    """A step from a spool that holds the updates in this order."""
+    with spooled(given_updates, block) as (spool, rows):
+        return server.aggregate.step(rule, number, current, spool, rows)
 
 
 def moved(name: str, values: Sequence[float], **options: float) -> float:
@@ -122,13 +139,76 @@ def test_the_order_of_replies_does_not_matter(name: str, order: list[int]) -> No
     assert first[B].tobytes() == second[B].tobytes()
 
 
+def drawn(
+    rng: np.random.Generator,
+    sites: Sequence[str],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> list[AdapterUpdate]:
+    """Updates of several tensors, all values by chance."""
+    return [
+        replace(
+            an_update(a_plan(), site),
+            delta={n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()},
+        )
+        for site in sites
+    ]
+
+
+def all_in_memory(
+    rule: Strategy, number: int, current: Adapter, given: Sequence[AdapterUpdate]
+) -> dict[str, Array]:
+    """The oracle: Flower's rule over whole tensors of all updates at once."""
+    origin = {name: np.zeros_like(array) for name, array in current.items()}
+    if isinstance(rule, FedOpt):
+        rule.current_arrays = origin
+    elif isinstance(rule, FedAvgM):
+        rule.current_arrays = record(origin)
+    replies = [
+        Message(
+            RecordDict(
+                {
+                    "arrays": record(update.delta),
+                    "metrics": MetricRecord({"num-examples": 1}),
+                }
+            ),
+            dst_node_id=1,
+            message_type="train",
+        )
+        for update in sorted(given, key=lambda update: update.site)
+    ]
+    arrays, _ = rule.aggregate_train(number, replies)
+    assert arrays is not None
+    return add(current, {n: a.numpy().astype(np.float32) for n, a in arrays.items()})
+
+
+def record(arrays: Adapter) -> ArrayRecord:
+    return ArrayRecord({name: SentArray(a) for name, a in sorted(arrays.items())})
+
+
 @pytest.mark.parametrize("name", RULES)
-def test_an_update_is_not_consumed(name: str) -> None:
-    given_updates = updates([1, 2, 3])
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sites=st.integers(3, 12),
+    columns=st.integers(3, 40),
+)
+def test_block_by_block_a_step_is_that_of_all_in_memory_to_the_last_bit(
+    name: str, seed: int, sites: int, columns: int
+) -> None:
+    """Two rounds: a rule with memory must remember the same, too."""
+    rng = np.random.default_rng(seed)
+    shapes = {"b": (5, 4), "a": (7,), "c": (2, 3)}
+    names = [f"site-{i}" for i in rng.permutation(sites)]
+    start = {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}
+    by_blocks, whole = (make_rule(name), start), (make_rule(name), start)
+    for number in (1, 2):
+        sent = drawn(rng, names, shapes)
+        rule, adapter = by_blocks
+        by_blocks = rule, step(rule, number, adapter, sent, sites * columns)
+        rule, adapter = whole
+        whole = rule, all_in_memory(rule, number, adapter, sent)
 
-    step(make_rule(name), 1, START, given_updates)
-
-    assert [float(u.delta[B][0, 0]) for u in given_updates] == [1, 2, 3]
+    assert all(by_blocks[1][n].tobytes() == whole[1][n].tobytes() for n in shapes)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -136,20 +216,7 @@ def test_a_restored_rule_goes_on_bit_by_bit(name: str) -> None:
     names = (B, "another.lora_B.weight")
     rng = np.random.default_rng(0)
 
-    def a_round() -> list[AdapterUpdate]:
-        return [
-            AdapterUpdate(
-                site=site,
-                run="r",
-                number=1,
-                plan="",
-                ledger_head="",
-                delta={n: rng.normal(size=SHAPE).astype(np.float32) for n in names},
-            )
-            for site in "abcde"
-        ]
-
-    rounds = [a_round() for _ in range(3)]
+    rounds = [drawn(rng, "abcde", dict.fromkeys(names, SHAPE)) for _ in range(3)]
     kept, start = make_rule(name), {n: tensor(1) for n in names}
     adapter: dict[str, Array] = start
     for number, given_updates in enumerate(rounds[:2], start=1):

@@ -206,6 +206,7 @@ def test_faults_of_all_groups_are_told_at_once(flat: dict[str, Scalar]) -> None:
         ({"rounds": 0}, "rounds=0 is below 1"),
         ({"deadline_s": 0.0}, "deadline-s=0.0"),
         ({"max_norm": -1.0}, "max-norm=-1.0"),
+        ({"wire": "int4"}, "wire='int4' is not one of float32, float16, int8"),
         ({"trim": 0.5}, "trim=0.5"),
         (
             {"rule": "krum", "malicious": 1},

@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 from flwr.app import Message, RecordDict
 
-from server.inbox import Inbox
+from server.inbox import AT_ONCE, Inbox
 from simulations.grid import LocalGrid, enter_run
 
 
@@ -52,10 +52,34 @@ def test_an_answer_on_its_way_is_asked_for_once_and_comes_later() -> None:
 
     grid.rest["a"].set()
 
-    assert groups(Inbox(grid, 5).pull(["b"]) + inbox.pull(["a"])) == ["b", "a"]
+    assert groups(Inbox(grid, 5).pull(["b"])) == ["b"]
+    assert groups(inbox.pull(["a"])) == ["a"]
     assert grid.calls.count("a") == 1
 
 
 def test_what_goes_wrong_in_a_call_is_raised() -> None:
     with pytest.raises(ConnectionError):
-        Inbox(SlowGrid()).pull(["broken"])
+        list(Inbox(SlowGrid()).pull(["broken"]))
+
+
+def test_answers_are_pulled_as_they_are_taken_and_few_ahead() -> None:
+    """What is pulled is in memory until it is taken."""
+    grid, messages = SlowGrid(), [f"{i:03}" for i in range(100)]
+
+    for taken, _ in enumerate(Inbox(grid).pull(messages), start=1):
+        assert len(grid.calls) <= taken + AT_ONCE - 1
+
+    assert sorted(grid.calls) == messages
+
+
+def test_many_answers_that_never_come_whole_are_waited_for_together() -> None:
+    stuck = [f"stuck-{i}" for i in range(3 * AT_ONCE)]
+    grid = SlowGrid(stuck)
+    inbox, come, looks = Inbox(grid, 0.05), list[str](), 0
+
+    while come != ["a"]:
+        come += groups(inbox.pull([*stuck, "a"]))
+        looks += 1
+
+    assert looks <= 4
+    assert sorted(grid.calls) == ["a", *sorted(stuck)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from server.registry import Registry
+from server.registry import Registry, with_residual
 from server.statement import TRAINING
 from shared.adapter import digest
 from shared.errors import ConfigError, LedgerBroken, ModelError, RoundError
@@ -50,6 +50,18 @@ def test_the_newest_version_is_current(registry: Registry) -> None:
     assert number == 2
     assert digest(adapter) == digest({B: tensor(2)})
     assert digest(registry.rule_state()) == digest({"m/x": tensor(2)})
+
+
+def test_what_packing_left_over_is_kept_beside_the_rules_memory_and_apart_from_it(
+    registry: Registry,
+) -> None:
+    assert registry.residual() == {}
+
+    memory = with_residual({"m/x": tensor(2)}, {B: tensor(3)})
+    registry.publish(a_plan(1), {B: tensor(1)}, "FedAdam", memory, {})
+
+    assert digest(registry.rule_state()) == digest({"m/x": tensor(2)})
+    assert digest(registry.residual()) == digest({B: tensor(3)})
 
 
 def test_a_version_is_a_peft_folder_with_all_that_the_start_held(

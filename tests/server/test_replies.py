@@ -50,7 +50,7 @@ def in_double_precision(
     _plan: RoundPlan, _adapter: Adapter, update: AdapterUpdate
 ) -> RecordDict:
     content = packed(update)
-    content.array_records["delta"][B] = SentArray(np.zeros((3, 2)))
+    content.array_records["delta"]["values"] = SentArray(np.zeros(6))
     return content
 
 
@@ -110,7 +110,7 @@ def with_metric(value: float = 0.25, **changes: object) -> Behaviour:
 DISHONEST = {
     "broadcastable shape": (with_delta(np.ones((1, 2), np.float32)), "ModelError"),
     "other shape": (with_delta(np.ones(5, np.float32)), "ModelError"),
-    "other name": (with_(delta={"x": tensor(1)}), "ModelError"),
+    "another form": (with_(wire="float16"), "RoundError"),
     "one tensor more": (with_(delta={B: tensor(1), "x": tensor(1)}), "ModelError"),
     "nothing": (with_(delta={}), "ModelError"),
     "not a number": (with_delta(tensor(np.nan)), "ModelError"),

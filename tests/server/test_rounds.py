@@ -15,6 +15,7 @@ from server.aggregate import make_rule
 from server.events import Answered, Asked, Event, RoundReport
 from server.registry import Registry
 from server.rounds import run, ticks
+from server.spool import Spool
 from shared.adapter import norm
 from shared.errors import QuorumLost, RoundError
 from shared.protocol import Adapter, AdapterUpdate, RoundPlan
@@ -228,22 +229,31 @@ def test_of_a_site_that_answers_twice_nothing_counts(world: World) -> None:
     assert world.value() == 3
 
 
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.mark.parametrize(
-    ("name", "error"),
+    ("place", "name", "error"),
     [
-        ("keep_witnesses", OSError(errno.ENOSPC, "No space left on device")),
-        ("publish", OSError(errno.ENOSPC, "No space left on device")),
-        ("publish", SafetensorError("I/O error: No space left on device")),
+        (Spool, "append", FULL),
+        (Spool, "products", OSError(errno.EIO, "Input/output error")),
+        (Registry, "keep_witnesses", FULL),
+        (Registry, "publish", FULL),
+        (Registry, "publish", SafetensorError("I/O error: No space left on device")),
     ],
 )
 def test_a_disk_that_is_full_ends_the_run_with_what_to_do_about_it(
-    world: World, monkeypatch: pytest.MonkeyPatch, name: str, error: Exception
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    place: type,
+    name: str,
+    error: Exception,
 ) -> None:
     def full(*_args: object) -> None:
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(Registry, name, full)
+        patch.setattr(place, name, full)
         with pytest.raises(RoundError) as caught:
             world.run(a_grid())
     world.run(a_grid())

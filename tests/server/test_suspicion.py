@@ -1,5 +1,6 @@
 """Copies are found, and honest updates are not taken for anything else."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import server.suspicion
-from server.suspicion import copied, figures
+from server.spool import BLOCK
+from server.suspicion import Figures
 from shared.protocol import AdapterUpdate, Array
+from tests.server.spooled import spooled
 from tests.standin import a_plan, an_update
 
 SIZES = {"one.lora_B.weight": (16, 8), "two.lora_B.weight": (24, 16)}
@@ -39,6 +42,16 @@ def noise(seed: int, *, signal: float = 0.0) -> dict[str, Array]:
 
 def updates(sent: dict[str, Array]) -> list[AdapterUpdate]:
     return [update(site, flat) for site, flat in sent.items()]
+
+
+def copied(given_updates: Sequence[AdapterUpdate], block: int = BLOCK) -> set[str]:
+    with spooled(given_updates, block) as (spool, rows):
+        return server.suspicion.copied(spool, rows)
+
+
+def figures(given_updates: Sequence[AdapterUpdate], block: int = BLOCK) -> Figures:
+    with spooled(given_updates, block) as (spool, rows):
+        return server.suspicion.figures(spool, rows)
 
 
 @given(
@@ -93,6 +106,27 @@ def test_lengths_and_directions_are_those_of_all_tensors_together() -> None:
         length = np.linalg.norm(flat) * np.linalg.norm(others)
         assert found.norms[site] == pytest.approx(np.linalg.norm(flat))
         assert found.cosines[site] == pytest.approx(flat @ others / length)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    signal=st.floats(0, 0.9),
+    columns=st.integers(1, SIZE),
+)
+def test_block_by_block_they_are_those_of_whole_updates(
+    seed: int, signal: float, columns: int
+) -> None:
+    sent = noise(seed, signal=signal)
+    sent["b"] = -sent["b"]
+    sent["e"] = 3 * sent["d"]
+    block = len(SITES) * columns
+
+    found, whole = figures(updates(sent), block), figures(updates(sent))
+
+    assert found.norms == whole.norms
+    assert found.cosines == pytest.approx(whole.cosines, rel=1e-12, abs=1e-12)
+    assert found.outliers == whole.outliers
+    assert copied(updates(sent), block) == {"d", "e"}
 
 
 @given(seed=st.integers(0, 2**32 - 1), signal=st.floats(0, 0.9))

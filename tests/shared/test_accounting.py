@@ -31,6 +31,7 @@ from shared.accounting import (
     noise_for,
     prv,
     rdp,
+    release_noise,
     rounds_left,
 )
 from shared.errors import ConfigError, PrivacyError
@@ -750,6 +751,35 @@ def test_noise_is_the_smallest_hundredth_that_holds(
     assert found == sigma or sigma is None
     assert epsilon([GaussianEvent(q=0.2, sigma=found, steps=100)], DELTA) <= limit
     assert epsilon([less], DELTA) > limit
+
+
+@settings(max_examples=20, deadline=None)
+@given(limit=st.floats(0.05, 20.0), delta=st.floats(1e-9, 1e-2))
+def test_the_noise_of_one_release_is_the_smallest_hundredth_by_the_closed_form(
+    limit: float, delta: float
+) -> None:
+    sigma = release_noise(limit, delta)
+
+    assert gaussian_epsilon(1 / sigma, delta) <= limit
+    assert gaussian_epsilon(1 / round(sigma - 0.01, 2), delta) > limit
+
+
+def test_the_search_for_noise_begins_near_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, honest = list[float](), accounting._bound
+
+    def bound(*args: Any) -> float:
+        asked.append(args[-1])
+        return honest(*args)
+
+    monkeypatch.setattr(accounting, "_bound", bound)
+    noise_for(1.0, DELTA, q=0.2, steps=100)
+
+    assert asked.count(composition.COARSE) <= 10  # 20 and more from sigma = 1 on
+    assert (
+        asked.count(composition.FINE) == 3
+    )  # what is spent, what holds, and what does not
 
 
 @pytest.mark.slow

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from peft import PeftModel
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from shared.encoder import TextEncoder, load_base
 from shared.errors import ModelError
@@ -28,7 +30,11 @@ def moved(encoder: TextEncoder) -> TextEncoder:
 
 def cached(encoder: TextEncoder, folder: Path, what: tuple[str, ...]) -> Tensor:
     activations = encoder.open_store(folder).open(what)
-    return encoder.vectors(activations.rows(np.arange(len(what)))).detach()
+    passed = normalize(encoder.passed(activations).sums, dim=-1)
+    every = torch.arange(len(what))
+    plain = normalize(encoder.sums(activations, every), dim=-1).detach()
+    assert torch.allclose(passed, plain, atol=1e-5)  # two ways to one answer
+    return plain
 
 
 @pytest.mark.parametrize("modules", MODULES)
@@ -152,3 +158,13 @@ def test_minilm_gives_unit_vectors_with_and_without_the_cache(tmp_path: Path) ->
 
 def test_the_tiny_digest_does_not_change_between_loads() -> None:
     assert load_base("tiny").digest == tiny_digest() == tiny_spec().base
+
+
+def test_only_b_asks_for_gradients_also_after_texts_were_read(tmp_path: Path) -> None:
+    encoder = tiny_encoder(modules="dense:1")
+
+    cached(encoder, tmp_path, texts(3))
+
+    asks = {n for n, p in encoder._model.named_parameters() if p.requires_grad}
+    assert len(asks) == len(encoder.trained) == 3
+    assert all(".lora_B." in name for name in asks)

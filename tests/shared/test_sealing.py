@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from shared.adapter import digest
 from shared.errors import RoundError
+from shared.packing import feed_back
+from shared.protocol import WIRES
 from shared.sealing import (
     metric_bytes,
     metric_from_bytes,
@@ -37,10 +39,27 @@ def test_any_update_is_read_back_as_it_was_written(
     delta = {B: flat.reshape(SHAPE), "b": flat}
     update = replace(UPDATE, site=site, number=number, delta=delta)
 
-    read = update_from_bytes(update_bytes(update))
+    read = update_from_bytes(update_bytes(update), {B: SHAPE, "b": (6,)})
 
     assert (read.site, read.number, digest(read.delta)) == (site, number, digest(delta))
     assert update_bytes(read) == update_bytes(update)
+
+
+@given(
+    values=st.lists(st.floats(-100, 100, width=32), min_size=6, max_size=6),
+    form=st.sampled_from(WIRES),
+)
+def test_an_update_is_read_back_as_what_its_form_can_say(
+    values: list[float], form: str
+) -> None:
+    delta = {B: np.array(values, np.float32).reshape(SHAPE)}
+    said, _ = feed_back(delta, {}, form)
+    update = replace(UPDATE, delta=said, wire=form)
+
+    read = update_from_bytes(update_bytes(update), {B: SHAPE})
+
+    assert (read.wire, digest(read.delta)) == (form, digest(said))
+    assert update_bytes(replace(update, delta=delta)) == update_bytes(update)
 
 
 @given(value=st.floats(allow_nan=False, allow_infinity=False), site=st.text(max_size=5))
@@ -70,7 +89,8 @@ def test_equal_updates_have_equal_bytes_whatever_their_order_in_memory() -> None
         {"plan": "0" * 64},
         {"ledger_head": "0" * 64},
         {"delta": {B: tensor(2)}},
-        {"delta": {"other": tensor(1)}},
+        {"wire": "float16"},
+        {"wire": "int8"},
     ],
 )
 def test_every_field_of_an_update_is_in_its_bytes(change: dict[str, object]) -> None:
@@ -112,20 +132,24 @@ def longer(data: bytes) -> bytes:
 
 def spaced(data: bytes) -> bytes:
     """The same update in readable bytes that are not the canonical ones."""
-    update = update_from_bytes(data)
+    update = update_from_bytes(data, {B: SHAPE})
     keys = ("ledger-head", "number", "plan", "run", "site")
     identity = {key: getattr(update, key.replace("-", "_")) for key in keys}
     metadata = {"update": json.dumps(identity)}
-    return safetensors.numpy.save(dict(update.delta), metadata=metadata)
+    return safetensors.numpy.save(
+        {"values": np.ravel(update.delta[B])}, metadata=metadata
+    )
 
 
 def with_more_metadata(data: bytes) -> bytes:
     """The same update, with something to say beside it."""
-    update = update_from_bytes(data)
+    update = update_from_bytes(data, {B: SHAPE})
     size = int.from_bytes(data[:8], "little")
     line = json.loads(data[8 : 8 + size])["__metadata__"]["update"]
     metadata = {"update": line, "note": "user 17"}
-    return safetensors.numpy.save(dict(update.delta), metadata=metadata)
+    return safetensors.numpy.save(
+        {"values": np.ravel(update.delta[B])}, metadata=metadata
+    )
 
 
 def renamed(data: bytes) -> bytes:
@@ -160,7 +184,39 @@ def test_other_bytes_are_not_an_update(spoil: Callable[[bytes], bytes]) -> None:
     assert spoil(data) != data
 
     with pytest.raises(RoundError):
-        update_from_bytes(spoil(data))
+        update_from_bytes(spoil(data), {B: SHAPE})
+
+
+@pytest.mark.parametrize(
+    ("values", "scales"),
+    [
+        (np.array([-128, 1, 2, 3, 4, 5], np.int8), np.ones(1, np.float32)),
+        (np.array([126, 1, 2, 3, 4, 5], np.int8), np.ones(1, np.float32)),
+        (np.array([127, 1, 2, 3, 4, 5], np.int8), np.full(1, np.nan, np.float32)),
+        (np.array([127, 1, 2, 3, 4, 5], np.int8), np.full(1, 0.1, np.float32)),
+        (np.array([127, 1, 2, 3, 4, 5], np.int8), np.ones(2, np.float32)),
+        (np.array([127, 1, 2, 3, 4], np.int8), np.ones(1, np.float32)),
+        (np.array([127, 1, 2, 3, 4, 5], np.int16), np.ones(1, np.float32)),
+        (np.array([127, 1, 2, 3, 4, 5], np.int8), np.ones(1, np.float64)),
+    ],
+)
+def test_levels_that_packing_does_not_write_are_not_an_update(
+    values: np.ndarray, scales: np.ndarray
+) -> None:
+    data = update_bytes(UPDATE)
+    size = int.from_bytes(data[:8], "little")
+    line = json.loads(data[8 : 8 + size])["__metadata__"]["update"]
+    good = {
+        "values": np.array([127, 1, 2, 3, 4, 5], np.int8),
+        "scales": np.ones(1, "f4"),
+    }
+    save = safetensors.numpy.save
+    update_from_bytes(save(good, metadata={"update": line}), {B: SHAPE})
+
+    spoilt = save({"values": values, "scales": scales}, metadata={"update": line})
+
+    with pytest.raises(RoundError):
+        update_from_bytes(spoilt, {B: SHAPE})
 
 
 def in_readable_json(data: bytes) -> bytes:

@@ -15,16 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import wire
-from shared.adapter import digest
+from shared.adapter import add, digest
 from shared.errors import (
     ConfigError,
     EgressRefused,
     LedgerBroken,
     ModelError,
     RoundError,
+    VersionMissing,
 )
+from shared.packing import Step, feed_back, pack
 from shared.pointer import point
-from shared.protocol import MOST_VALUES
+from shared.protocol import MOST_VALUES, WIRES, Adapter
 from shared.release import Release
 from shared.sealing import update_bytes
 from shared.wire import (
@@ -36,6 +38,7 @@ from shared.wire import (
     pack_refusal,
     pack_release,
     pack_reply,
+    pack_step,
     size,
     with_witness,
 )
@@ -52,9 +55,12 @@ from tests.standin import (
     tensor,
 )
 
+COUNT = math.prod(SHAPE)
+
 
 def sent(value: float = 1.0) -> SentArray:
-    return SentArray(tensor(value))
+    """A buffer as it travels."""
+    return SentArray(np.ravel(tensor(value)))
 
 
 def test_a_plan_arrives_as_it_was_sent() -> None:
@@ -80,7 +86,7 @@ def test_a_reply_arrives_as_it_was_sent(*, measured: bool) -> None:
     update = an_update(a_plan())
     reply = a_reply(update, a_metric(update) if measured else None)
 
-    opened = open_reply(pack_reply(reply))
+    opened = open_reply(pack_reply(reply), {B: SHAPE})
 
     assert update_bytes(opened.update) == update_bytes(update)
     assert opened.metric == reply.metric
@@ -88,7 +94,7 @@ def test_a_reply_arrives_as_it_was_sent(*, measured: bool) -> None:
 
 
 def test_an_opened_array_can_be_written_to() -> None:
-    delta = open_reply(packed(an_update(a_plan()))).update.delta
+    delta = open_reply(packed(an_update(a_plan())), {B: SHAPE}).update.delta
 
     assert delta[B].flags.writeable
 
@@ -102,10 +108,165 @@ def test_any_update_survives_the_wire(values: list[float], site: str) -> None:
     delta = {B: flat.reshape(SHAPE), "b": flat}
     update = replace(an_update(a_plan(), site), delta=delta)
 
-    opened = open_reply(packed(update)).update
+    opened = open_reply(packed(update), {B: SHAPE, "b": (6,)}).update
 
     assert (opened.site, digest(opened.delta)) == (site, digest(delta))
     assert update_bytes(opened) == update_bytes(update)
+
+
+def grown(value: float) -> dict[str, Any]:
+    """A version of the adapter."""
+    return {B: tensor(value)}
+
+
+def a_step(before: float = 1.0, after: float = 3.5, form: str = "int8") -> Step:
+    """From one version to another that is reached exactly."""
+    sent, _ = feed_back({B: tensor(after - before)}, {}, form)
+    version = add(grown(before), sent)
+    return Step(pack(sent, form), digest(grown(before)), digest(version))
+
+
+def stepped(step: Step) -> RecordDict:
+    return pack_step(a_plan(), step)
+
+
+@pytest.mark.parametrize("form", ["float16", "int8"])
+def test_who_holds_the_version_before_gets_the_next_one_bit_for_bit(form: str) -> None:
+    step = a_step(form=form)
+
+    plan, adapter, seen = open_plan(stepped(step), lambda _run: grown(1))
+
+    assert digest(adapter) == step.after
+    assert adapter[B] == pytest.approx(tensor(3.5), rel=1e-3)
+    assert (plan, seen) == (a_plan(), None)
+
+
+def test_who_holds_the_next_version_already_keeps_it() -> None:
+    step = a_step()
+    held = open_plan(stepped(step), lambda _run: grown(1))[1]
+
+    adapter = open_plan(stepped(step), lambda _run: held)[1]
+
+    assert digest(adapter) == step.after
+
+
+def test_the_version_that_is_asked_for_is_that_of_the_plans_run() -> None:
+    asked: list[str] = []
+
+    def held(run: str) -> Adapter:
+        asked.append(run)
+        return grown(1)
+
+    open_plan(stepped(a_step()), held)
+
+    assert asked == [a_plan().run]
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        lambda _run: None,
+        lambda _run: grown(2),
+        lambda _run: {},
+        lambda _run: {"other": tensor(1)},
+    ],
+    ids=["none", "another", "nothing", "of another name"],
+)
+def test_a_step_from_a_version_that_is_not_held_is_not_taken(
+    held: Callable[[str], Adapter | None],
+) -> None:
+    with pytest.raises(VersionMissing):
+        open_plan(stepped(a_step()), held)
+    with pytest.raises(VersionMissing):  # nor by who keeps no version
+        open_plan(stepped(a_step()))
+
+
+def test_a_step_that_does_not_lead_where_it_says_is_not_taken() -> None:
+    step = replace(a_step(), after=digest(grown(3)))
+
+    with pytest.raises(VersionMissing):
+        open_plan(stepped(step), lambda _run: grown(1))
+
+
+def step_of_another_length(content: RecordDict) -> None:
+    content.array_records["step"]["values"] = SentArray(np.zeros(5, np.int8))
+
+
+def step_of_two_arrays(content: RecordDict) -> None:
+    content.array_records["step"]["more"] = SentArray(np.zeros(6, np.int8))
+
+
+def step_of_other_bytes(content: RecordDict) -> None:
+    content.array_records["step"]["values"] = SentArray(np.full(6, -128, np.int8))
+
+
+def step_with_a_torn_scale(content: RecordDict) -> None:
+    content.config_records["versions"]["scales"] = b"abc"
+
+
+def step_without_versions(content: RecordDict) -> None:
+    del content["versions"]
+
+
+def step_with_more_to_say(content: RecordDict) -> None:
+    content.config_records["versions"]["users"] = 17
+
+
+def step_beside_a_whole(content: RecordDict) -> None:
+    content["adapter"] = ArrayRecord({"values": sent()})
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        *(step_of_another_length, step_of_two_arrays, step_of_other_bytes),
+        *(step_with_a_torn_scale, step_without_versions, step_with_more_to_say),
+        step_beside_a_whole,
+    ],
+)
+def test_anything_but_a_step_is_refused(spoil: Callable[[RecordDict], None]) -> None:
+    content = stepped(a_step())
+    spoil(content)
+
+    with pytest.raises((RoundError, ModelError)) as caught:
+        open_plan(content, lambda _run: grown(1))
+    assert caught.type is not VersionMissing
+
+
+@pytest.mark.parametrize("form", ["float16", "int8"])
+def test_a_whole_adapter_comes_as_float32_alone(form: str) -> None:
+    content = pack_plan(a_plan(), grown(1))
+    content.array_records["adapter"]["values"] = SentArray(np.zeros(6, form))
+
+    with pytest.raises(RoundError, match="as float32"):
+        open_plan(content)
+
+
+@pytest.mark.parametrize("form", WIRES)
+def test_an_update_arrives_as_what_its_form_can_say(form: str) -> None:
+    delta = {B: tensor(0.3), "a": np.array([1.5, -7], np.float32)}
+    said, _ = feed_back(delta, {}, form)
+    update = replace(an_update(a_plan()), delta=said, wire=form)
+
+    opened = open_reply(packed(update), {B: SHAPE, "a": (2,)}).update
+
+    assert (opened.wire, digest(opened.delta)) == (form, digest(said))
+    assert update_bytes(opened) == update_bytes(update)
+
+
+DEFAULT = {B: (384, 32)}  # as many values as the default adapter of all-MiniLM-L6-v2
+
+
+@pytest.mark.parametrize(("form", "most"), [("float32", 55_000), ("int8", 15_000)])
+def test_an_update_of_the_default_adapter_is_small_envelope_included(
+    form: str, most: int
+) -> None:
+    fresh = np.random.default_rng(0).normal(size=DEFAULT[B]).astype(np.float32)
+    plan = replace(a_plan(), shapes=DEFAULT, wire=form)
+    update = replace(an_update(plan), delta={B: fresh})
+    content = pack_reply(a_reply(update, a_metric(update)))
+
+    assert fresh.size * np.dtype(form).itemsize < size(content) <= most
 
 
 def unknown_record(content: RecordDict) -> None:
@@ -137,48 +298,50 @@ def list_for_text(content: RecordDict) -> None:
 
 
 def double_precision(content: RecordDict) -> None:
-    content.array_records["delta"][B] = SentArray(np.zeros(SHAPE))
+    content.array_records["delta"]["values"] = SentArray(np.zeros(COUNT))
 
 
 def other_shape_inside(content: RecordDict) -> None:
-    data = SentArray(np.zeros((2, 3), np.float32)).data
-    content.array_records["delta"][B] = SentArray(
-        "float32", SHAPE, "numpy.ndarray", data
+    data = SentArray(np.zeros((1, COUNT), np.float32)).data
+    content.array_records["delta"]["values"] = SentArray(
+        "float32", (COUNT,), "numpy.ndarray", data
     )
 
 
 def other_serialisation(content: RecordDict) -> None:
-    content.array_records["delta"][B] = SentArray("float32", SHAPE, "x", sent().data)
+    content.array_records["delta"]["values"] = SentArray(
+        "float32", (COUNT,), "x", sent().data
+    )
 
 
 def bytes_behind(content: RecordDict) -> None:
     data = sent().data + b"user 17"
-    content.array_records["delta"][B] = SentArray(
-        "float32", SHAPE, "numpy.ndarray", data
+    content.array_records["delta"]["values"] = SentArray(
+        "float32", (COUNT,), "numpy.ndarray", data
     )
 
 
 def bytes_in_the_header(content: RecordDict) -> None:
     data = sent().data.replace(b"}   ", b"}abc")
     assert data != sent().data
-    content.array_records["delta"][B] = SentArray(
-        "float32", SHAPE, "numpy.ndarray", data
+    content.array_records["delta"]["values"] = SentArray(
+        "float32", (COUNT,), "numpy.ndarray", data
     )
 
 
 def negative_shape(content: RecordDict) -> None:
-    array = SentArray("float32", (-3, -2), "numpy.ndarray", sent().data)
-    content.array_records["delta"][B] = array
+    array = SentArray("float32", (-COUNT,), "numpy.ndarray", sent().data)
+    content.array_records["delta"]["values"] = array
 
 
 def huge_shape(content: RecordDict) -> None:
-    array = SentArray("float32", (10**9, 10**9), "numpy.ndarray", sent().data)
-    content.array_records["delta"][B] = array
+    array = SentArray("float32", (10**18,), "numpy.ndarray", sent().data)
+    content.array_records["delta"]["values"] = array
 
 
 def no_bytes(content: RecordDict) -> None:
-    content.array_records["delta"][B] = SentArray(
-        "float32", SHAPE, "numpy.ndarray", b""
+    content.array_records["delta"]["values"] = SentArray(
+        "float32", (COUNT,), "numpy.ndarray", b""
     )
 
 
@@ -244,11 +407,11 @@ def witness_of_another_kind(content: RecordDict) -> None:
 def test_anything_but_a_reply_is_refused(spoil: Callable[[RecordDict], None]) -> None:
     update = an_update(a_plan())
     content = pack_reply(a_reply(update, a_metric(update)))
-    open_reply(content)
+    open_reply(content, {B: SHAPE})
     spoil(content)
 
     with pytest.raises(RoundError):
-        open_reply(content)
+        open_reply(content, {B: SHAPE})
 
 
 NO_WITNESS: dict[str, Mapping[str, Any]] = {
@@ -274,7 +437,7 @@ def test_a_witness_that_is_not_signed_as_it_stands_is_refused_at_both_ends(
         content.config_records["witness"].update(changes)
 
     with pytest.raises(LedgerBroken):
-        open_reply(up)
+        open_reply(up, {B: SHAPE})
     with pytest.raises(LedgerBroken):
         open_plan(down)
 
@@ -282,7 +445,7 @@ def test_a_witness_that_is_not_signed_as_it_stands_is_refused_at_both_ends(
 def test_only_float32_may_travel() -> None:
     delta = {B: np.zeros(SHAPE)}
 
-    with pytest.raises(EgressRefused, match=f"{B}: float64"):
+    with pytest.raises(ModelError, match=f"{B}: float64"):
         packed(replace(an_update(a_plan()), delta=delta))  # type: ignore[arg-type]
 
 
@@ -382,6 +545,8 @@ NO_PLAN: dict[str, tuple[tuple[str, ...], object]] = {
         {str(n): [MOST_VALUES // 2] for n in range(3)},
     ),
     "a shape of a thousand million": (("shapes",), {B: [10**9, 10**9]}),
+    "a form that nobody knows": (("wire",), "int4"),
+    "a form that is no text": (("wire",), 8),
     "no limit on the update": (("max_norm",), 0.0),
     "no time": (("deadline_s",), 0.0),
     "round 0": (("number",), 0),
@@ -426,7 +591,7 @@ def test_one_plan_has_one_line(rewrite: Callable[[str], str]) -> None:
 def test_an_instruction_whose_adapter_does_not_fit_its_plan_is_refused() -> None:
     content = pack_plan(a_plan(), {B: np.zeros((1, 2), np.float32)})
 
-    with pytest.raises(ModelError, match="shape"):
+    with pytest.raises(ModelError, match="size"):
         open_plan(content)
 
 

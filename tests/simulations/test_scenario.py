@@ -123,6 +123,7 @@ def test_the_noise_is_found_from_the_budget_and_cannot_be_set() -> None:
         ({"prior-share": 1.0}, "prior-share=1.0 is not in (0, 1)"),
         ({"delta": 1.0}, "delta=1.0 is not in (0, 1)"),
         ({"seed": -1}, "seed=-1 must not be below 0"),
+        ({"workers": -2}, "workers=-2 must not be below 0"),
         ({"sites": "three"}, "sites='three' is not int"),
         ({"sitse": 3}, "unknown key 'sitse'"),
     ],
@@ -223,6 +224,13 @@ def test_a_scenario_written_out_whole_reads_back_as_the_same(
     scenario = read(folder, asked)
 
     assert read(folder, scenario.tables()) == scenario
+
+
+def test_how_many_work_is_not_of_the_scenario() -> None:
+    one, two = (read_scenario(None, {"workers": workers}, []) for workers in (1, 2))
+
+    assert two.simulation.workers == 2
+    assert one.tables() == two.tables()
 
 
 @given(count=st.integers(1, 1200))

@@ -52,7 +52,8 @@ def test_an_items_vector_is_that_of_its_text(site: Site, tmp_path: Path) -> None
 
     made = built.vectors(built.served.catalogue.texts[:5])
 
-    np.testing.assert_allclose(built.served.vectors.parts[0][:5], made, atol=1e-5)
+    cosines = (built.served.vectors.parts[0][:5] * made).sum(axis=1)
+    assert cosines.min() > 0.9998  # bfloat16, where that is the quicker one
 
 
 def test_the_vectors_are_computed_once_and_mapped(site: Site, tmp_path: Path) -> None:

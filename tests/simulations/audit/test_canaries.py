@@ -9,17 +9,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from torch.autograd import backward
 
-from client.examples import UserExample, draw_batch
+from client import gradients
+from client.examples import UserExample
+from client.gradients import UserGradients, user_gradients
 from client.noise import normal, system_uniform
 from client.sampler import Uniform
-from client.train import UserOptimizer, private_step
+from client.train import UserOptimizer
 from shared.accounting import GaussianEvent, epsilon, gaussian_epsilon
 from shared.errors import ConfigError
+from shared.output_pass import OutputPass
 from shared.protocol import Array, Mechanism
 from simulations.audit.bounds import Guesses, fdp_mu, gaussian_mu, s23_epsilon
 from simulations.audit.canaries import (
+    CLIP,
     LENGTH,
     ROWS,
     CanaryModel,
@@ -31,8 +34,10 @@ from simulations.audit.canaries import (
     right_guesses,
 )
 from simulations.audit.observe import observed_steps
+from simulations.audit.subject import RANK
 
 CANARIES = 300
+WIDTH = 32  # of a text's vector on the tiny encoder
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +63,33 @@ def scaled(factor: float) -> Callable[[int, Uniform], Array]:
 
 
 def released(model: CanaryModel, included: npt.NDArray[np.bool_]) -> torch.Tensor:
-    """What one step in which all ``included`` are drawn hands over, undivided, [d]."""
+    """What one step in which all ``included`` are drawn hands over, undivided, [d].
+
+    As canaries are read: B turned, so that each lies along one coordinate.
+    """
     mechanism = Mechanism(q=1.0, sigma=1.0, clip=1.0, steps=1)
     with observed_steps() as steps:
         noised_scores(model, included, mechanism, system_uniform)
-    return steps[0].joined() * len(included)
+    return model.turned(steps[0].joined()) * len(included)
+
+
+def found(model: CanaryModel, users: int) -> UserGradients:
+    """The gradients of some canaries, evenly chosen, before any clip."""
+    drawn = [UserExample(int(n), np.array([n])) for n in chosen(users)]
+    return user_gradients(model, model.encoded(), drawn, [0])
+
+
+def chosen(users: int) -> npt.NDArray[np.int64]:
+    return np.linspace(0, CANARIES - 1, users).astype(np.int64)
+
+
+def whole(model: CanaryModel, users: UserGradients) -> torch.Tensor:
+    """The same with a number for every trained scalar, B turned, [U, d]."""
+    rows = users.head.new_zeros(len(users.items), model.catalogue, users.head.shape[2])
+    place = users.items.unsqueeze(2).expand_as(users.head)
+    rows.scatter_add_(1, place, users.head)
+    parts = [users.adapter, rows[..., :-1].flatten(1), rows[..., -1]]
+    return torch.stack([model.turned(user) for user in torch.cat(parts, dim=1)])
 
 
 @pytest.mark.parametrize("canary", [0, 1, 150, CANARIES - 1])
@@ -75,7 +102,7 @@ def test_a_canary_adds_the_clip_norm_to_its_own_coordinate_and_nothing_elsewhere
 
     place = int(model.places[canary])
     assert float(added[place]) == pytest.approx(1.0, abs=1e-6)
-    assert added.count_nonzero() == 1
+    assert float(added.abs().sum()) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_all_canaries_together_stay_apart_in_all_trained_tensors(
@@ -94,27 +121,42 @@ def test_all_canaries_together_stay_apart_in_all_trained_tensors(
     assert all(part.count_nonzero() > 20 for part in parts)
 
 
-def test_each_row_of_a_canary_is_ten_times_the_clip_norm_before_the_clip(
+def test_the_rows_of_a_canary_add_up_in_its_coordinate_and_nowhere_else(
     model: CanaryModel,
 ) -> None:
+    rows = whole(model, found(model, 40))
+
+    wanted = torch.zeros_like(rows)
+    wanted[torch.arange(40), model.places[chosen(40)]] = ROWS * LENGTH * CLIP
+    assert torch.allclose(rows, wanted, atol=1e-4)
+
+
+def test_each_row_of_a_canary_is_ten_times_the_clip_norm_before_the_clip(
+    model: CanaryModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So that clipping, and the sum over a user's rows, have something to do."""
-    users = [UserExample(n, np.array([n])) for n in range(0, CANARIES, 7)]
-    batch = draw_batch(users, model.recipe, [0])
-    mechanism = Mechanism(sigma=1.0, clip=1.0)
+    monkeypatch.setattr(gradients, "_merged", lambda items, rows: (items, rows))
+    seen: list[torch.Tensor] = []
+    real = OutputPass.gradients
 
-    with private_step(model, mechanism, 10, system_uniform) as optimizer:
-        optimizer.start()
-        backward(model.losses(batch, model.item_rows(), shared_rows=False).sum())
-        rows = torch.cat([p.grad_sample.flatten(1) for p in optimizer.params], dim=1)
+    def by_text(self: OutputPass, items: torch.Tensor, pulls: torch.Tensor) -> Any:
+        alone = items.reshape(-1, 1), pulls.flatten(0, 1).unsqueeze(1)
+        seen.append(real(self, *alone).flatten(1).norm(dim=1).view_as(items))
+        return real(self, items, pulls)
 
-    assert len(rows) == ROWS * len(users)
-    assert torch.equal(rows.norm(dim=1), torch.full((len(rows),), LENGTH))
-    assert torch.equal(rows.argmax(1), model.places[::7].repeat_interleave(ROWS))
+    monkeypatch.setattr(OutputPass, "gradients", by_text)
+
+    head = found(model, 40).head.norm(dim=2)
+
+    assert head.shape == seen[0].shape == (40, ROWS)
+    assert torch.allclose(head + seen[0], torch.tensor(LENGTH * CLIP), atol=1e-4)
+    assert ((head == 0) | (seen[0] == 0)).all()
 
 
 def test_a_canarys_gradient_does_not_depend_on_the_parameters(
     model: CanaryModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Those of B but for their rounding: the texts lie far from where B moves them."""
     monkeypatch.setattr("client.train.normal", scaled(0.0))
     everyone = np.ones(CANARIES, np.bool_)
     before = released(model, everyone)
@@ -123,7 +165,7 @@ def test_a_canarys_gradient_does_not_depend_on_the_parameters(
         for parameter in model.trained.parameters():
             parameter.add_(torch.randn_like(parameter))
 
-    assert torch.equal(released(model, everyone), before)
+    assert torch.allclose(released(model, everyone), before, atol=1e-5)
 
 
 def test_the_score_of_a_canary_counts_the_steps_in_which_it_was_drawn(
@@ -137,7 +179,7 @@ def test_the_score_of_a_canary_counts_the_steps_in_which_it_was_drawn(
 
     assert steps == 40
     assert np.allclose(scores, scores.round(), atol=1e-4)
-    assert not scores[~included].any()
+    assert np.abs(scores[~included]).max() < 1e-5
     assert scores[included].mean() == pytest.approx(8.0, abs=5 * 2.53 / np.sqrt(150))
 
 
@@ -161,7 +203,8 @@ def test_the_highest_scores_are_called_in_and_the_lowest_out() -> None:
 
 
 def test_with_noise_as_claimed_neither_bound_passes_the_claim(cache: Path) -> None:
-    run = rehearsed(cache)
+    """Of seeds 0 to 79 two, 0 and 14, are refuted by chance; one in twenty may be."""
+    run = rehearsed(cache, seed=1)
 
     assert max(run.s23, run.fdp) < run.claimed <= 1.0
     assert run.p_value > 0.05
@@ -219,10 +262,33 @@ def test_noise_ten_times_smaller_than_claimed_is_refuted_by_both_bounds(
 def test_a_clip_of_rows_instead_of_users_is_refuted(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = UserOptimizer.add_users
-    monkeypatch.setattr(
-        UserOptimizer, "add_users", lambda self, users: real(self, ROWS * users)
-    )
+    """Each text and each item of a canary is clipped, and not the sum over them."""
+    merged, folded = gradients._merged, OutputPass.gradients
+
+    def by_item(items: torch.Tensor, rows: torch.Tensor) -> Any:
+        of_head = rows.shape[2] < WIDTH
+        clipped = torch.renorm(rows.flatten(0, 1), 2, 0, CLIP).view_as(rows)
+        return merged(items, clipped if of_head else rows)
+
+    def by_text(self: OutputPass, items: torch.Tensor, pulls: torch.Tensor) -> Any:
+        alone = items.reshape(-1, 1), pulls.flatten(0, 1).unsqueeze(1)
+        rows = torch.renorm(folded(self, *alone), 2, 0, CLIP)
+        return rows.view(*items.shape, *rows.shape[1:]).sum(1)
+
+    monkeypatch.setattr(gradients, "_merged", by_item)
+    monkeypatch.setattr(OutputPass, "gradients", by_text)
+    monkeypatch.setattr(UserOptimizer, "_factor", lambda _, x: torch.ones_like(x))
+
+    run = rehearsed(cache, canaries=1000)
+
+    assert run.fdp > run.claimed
+
+
+def test_rows_of_an_item_that_are_not_merged_before_the_norm_are_refuted(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine equal rows are three times as long as their squares together say."""
+    monkeypatch.setattr(gradients, "_merged", lambda items, rows: (items, rows))
 
     run = rehearsed(cache, canaries=1000)
 
@@ -232,14 +298,7 @@ def test_a_clip_of_rows_instead_of_users_is_refuted(
 def test_users_that_are_not_clipped_are_refuted(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = UserOptimizer.add_users
-
-    def unclipped(self: UserOptimizer, users: int) -> None:
-        self.max_grad_norm, kept = 1e9, self.max_grad_norm
-        real(self, users)
-        self.max_grad_norm = kept
-
-    monkeypatch.setattr(UserOptimizer, "add_users", unclipped)
+    monkeypatch.setattr(UserOptimizer, "_factor", lambda _, x: torch.ones_like(x))
 
     run = rehearsed(cache)
 
@@ -254,13 +313,14 @@ def test_noise_missing_in_one_tensor_is_refuted(
     sizes = [p.numel() for p in make_canaries(cache, 1000).trained.parameters()]
 
     def missing(count: int, uniform: Uniform) -> Array:
-        return scaled(0.0 if count == sizes[tensor] else 1.0)(count, uniform)
+        assert count == sum(sizes)
+        here: Array = (np.repeat(np.arange(3), sizes) != tensor).astype(np.float32)
+        return here * normal(count, uniform)
 
     monkeypatch.setattr("client.train.normal", missing)
 
     run = rehearsed(cache, canaries=1000)
 
-    assert len(set(sizes)) == 3
     assert run.fdp > run.claimed
     assert run.s23 > run.claimed
 
@@ -319,7 +379,8 @@ def test_a_run_that_cannot_be_judged_is_refused_before_it_starts(
 
 
 def test_more_canaries_than_trained_scalars_are_refused(model: CanaryModel) -> None:
-    room = sum(p.numel() for p in model.trained.parameters())
+    """All but two in each of B's columns, which LayerNorm keeps from any gradient."""
+    room = sum(p.numel() for p in model.trained.parameters()) - 2 * RANK
 
     assert len(set(CanaryModel(model, room).places.tolist())) == room
     with pytest.raises(ConfigError, match=f"canaries={room + 1} is over the {room}"):

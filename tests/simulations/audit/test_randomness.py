@@ -1,8 +1,10 @@
 """The audits of noise and coins pass what is real and name each bug that is planted."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -78,8 +80,9 @@ def missing_on_one_tensor(patch: pytest.MonkeyPatch) -> None:
     real = UserOptimizer.add_noise
 
     def add_noise(self: UserOptimizer) -> None:
+        summed = self._parts[0].clone()
         real(self)
-        self.params[0].grad = self.params[0].summed_grad
+        self._parts[0].copy_(summed)
 
     patch.setattr(UserOptimizer, "add_noise", add_noise)
 
@@ -89,7 +92,19 @@ def halved_on_one_tensor(patch: pytest.MonkeyPatch) -> None:
 
     def add_noise(self: UserOptimizer) -> None:
         real(self)
-        self.params[-1].grad = self.params[-1].grad / 2
+        self._parts[-1].div_(2)
+
+    patch.setattr(UserOptimizer, "add_noise", add_noise)
+
+
+def only_where_a_sum_is_not_zero(patch: pytest.MonkeyPatch) -> None:
+    """A head's row that nobody touched stays as it is, and tells so."""
+    real = UserOptimizer.add_noise
+
+    def add_noise(self: UserOptimizer) -> None:
+        touched = self.summed != 0
+        real(self)
+        self.summed.mul_(touched)
 
     patch.setattr(UserOptimizer, "add_noise", add_noise)
 
@@ -110,7 +125,7 @@ def missing_in_empty_steps(patch: pytest.MonkeyPatch) -> None:
     def add_noise(self: UserOptimizer) -> None:
         noisy(self)
         if empty[0]:
-            self.params[-1].grad = self.params[-1].summed_grad
+            self._parts[-1].zero_()
 
     patch.setattr(train, "add_users", add_users)
     patch.setattr(UserOptimizer, "add_noise", add_noise)
@@ -128,9 +143,10 @@ def the_same_on_each_tensor(patch: pytest.MonkeyPatch) -> None:
     def add_noise(self: UserOptimizer) -> None:
         drawn = normal(max(p.numel() for p in self.params), self._noise)
         scale = self.noise_multiplier * self.max_grad_norm
-        for p in self.params:
-            own = torch.from_numpy(drawn[: p.numel()]).view_as(p)
-            p.grad = p.summed_grad + scale * own
+        for part in self._parts:
+            own = torch.from_numpy(drawn[: part.numel()])
+            part.add_(own.view_as(part), alpha=scale)
+        self._give()
 
     patch.setattr(UserOptimizer, "add_noise", add_noise)
 
@@ -140,6 +156,12 @@ def from_a_generator_of_the_process(patch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng()
     streams = SecretStreams(rng.random, rng.random)
     patch.setattr(source, "secret_streams", lambda: streams)
+
+
+def one_key_for_every_call(patch: pytest.MonkeyPatch) -> None:
+    """The system is asked once, and the same bytes are made of it again and again."""
+    key = os.urandom(32)
+    patch.setattr(source, "os", SimpleNamespace(urandom=lambda _: key))
 
 
 def divisor_from_the_true_count(patch: pytest.MonkeyPatch) -> None:
@@ -230,6 +252,7 @@ NOISE_BUGS: list[tuple[Bug, str]] = [
     (a_twentieth_too_small, "noise.charged"),
     (halved_on_one_tensor, "noise.scale"),
     (missing_on_one_tensor, "noise.steps"),
+    (only_where_a_sum_is_not_zero, "noise.steps"),
     (missing_in_empty_steps, "noise.steps"),
     (empty_batch_skipped, "noise.steps"),
     (shifted, "noise.shape"),
@@ -238,6 +261,8 @@ NOISE_BUGS: list[tuple[Bug, str]] = [
     (the_same_in_each_round, "noise.independent"),
     (the_same_on_each_tensor, "noise.independent"),
     (from_a_generator_of_the_process, "noise.fresh"),
+    (one_key_for_every_call, "noise.independent"),
+    (one_key_for_every_call, "noise.fresh"),
     (divisor_from_the_true_count, "noise.scale"),
 ]
 COIN_BUGS: list[tuple[Bug, str]] = [
@@ -249,6 +274,8 @@ COIN_BUGS: list[tuple[Bug, str]] = [
     (coins_used_twice, "sampling.training"),
     (never_nobody, "sampling.empty"),
     (from_a_generator_of_the_process, "sampling.fresh"),
+    (one_key_for_every_call, "sampling.training"),
+    (one_key_for_every_call, "sampling.fresh"),
 ]
 
 

@@ -1,6 +1,7 @@
 """Neighbour replay passes the real trainer and names each bug that is planted in it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from client import train
+from client import gradients, train
 from client.examples import Batch, UserExample, draw_batch
+from client.gradients import UserGradients
 from client.model import HybridModel
 from client.train import UserOptimizer
+from shared.activations import Activations, Rows
+from shared.output_pass import OutputPass, _Pulled
 from simulations.audit import neighbours
 from simulations.audit import replay as audit
 from simulations.audit.finding import Finding
@@ -36,75 +40,75 @@ def by_name(findings: Sequence[Finding]) -> dict[str, Finding]:
     return {found.audit: found for found in findings}
 
 
-def by_user(optimizer: UserOptimizer, users: int) -> list[Tensor]:
-    """Each user's gradient [users, n], per tensor."""
-    return [
-        optimizer._get_flat_grad_sample(p).unflatten(0, (users, -1)).sum(1).flatten(1)
-        for p in optimizer.params
-    ]
-
-
 def no_clip(patch: pytest.MonkeyPatch) -> None:
-    def add_users(self: UserOptimizer, users: int) -> None:
-        for p, gradients in zip(self.params, by_user(self, users), strict=True):
-            p.summed_grad += gradients.nan_to_num(0, 0, 0).sum(0).view_as(p)
-            p.grad_sample = None
-
-    patch.setattr(UserOptimizer, "add_users", add_users)
+    patch.setattr(
+        UserOptimizer, "_factor", lambda _, squares: squares.isfinite().float()
+    )
 
 
-def clip_per_row(patch: pytest.MonkeyPatch) -> None:
-    """Joint over tensors; only an adapter whose rows are items shows the difference."""
+def clip_per_item(patch: pytest.MonkeyPatch) -> None:
+    """The part of each item is clipped, in text and head, and not their sum."""
+    clip, start = [0.0], UserOptimizer.start
+    merged, folded = gradients._merged, OutputPass.gradients
 
-    def add_users(self: UserOptimizer, users: int) -> None:
-        del users
-        share = self.max_grad_norm / len(self.params) ** 0.5
-        for p in self.params:
-            rows = self._get_flat_grad_sample(p).flatten(1)
-            finite = rows.isfinite().all(1, keepdim=True)
-            kept = torch.renorm(torch.where(finite, rows, 0.0), 2, 0, share)
-            p.summed_grad += kept.sum(0).view_as(p)
-            p.grad_sample = None
+    def begin(self: UserOptimizer) -> None:
+        clip[0] = self.max_grad_norm / 2**0.5
+        start(self)
 
-    patch.setattr(UserOptimizer, "add_users", add_users)
+    def by_item(items: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        items, rows = merged(items, rows)
+        if rows.shape[2] > neighbours.STILL.factors + 1:  # pulls on texts
+            return items, rows
+        return items, torch.renorm(rows.flatten(0, 1), 2, 0, clip[0]).view_as(rows)
+
+    def by_text(self: OutputPass, items: Tensor, pulls: Tensor) -> Tensor:
+        alone = items.reshape(-1, 1), pulls.flatten(0, 1).unsqueeze(1)
+        rows = torch.renorm(folded(self, *alone), 2, 0, clip[0])
+        return rows.view(*items.shape, *rows.shape[1:]).sum(1)
+
+    no_clip(patch)
+    patch.setattr(UserOptimizer, "start", begin)
+    patch.setattr(gradients, "_merged", by_item)
+    patch.setattr(OutputPass, "gradients", by_text)
 
 
-def clip_per_tensor(patch: pytest.MonkeyPatch) -> None:
-    def add_users(self: UserOptimizer, users: int) -> None:
-        for p, gradients in zip(self.params, by_user(self, users), strict=True):
-            finite = gradients.isfinite().all(1, keepdim=True)
-            safe = torch.where(finite, gradients, 0.0)
-            kept = torch.renorm(safe, 2, 0, self.max_grad_norm)
-            p.summed_grad += kept.sum(0).view_as(p)
-            p.grad_sample = None
+def clip_per_part(patch: pytest.MonkeyPatch) -> None:
+    """Adapter and head are clipped on their own."""
+    real = UserOptimizer.add_users
+
+    def add_users(self: UserOptimizer, users: UserGradients) -> None:
+        real(self, replace(users, head=torch.zeros_like(users.head)))
+        real(self, replace(users, adapter=torch.zeros_like(users.adapter)))
 
     patch.setattr(UserOptimizer, "add_users", add_users)
 
 
 def head_not_clipped_with_the_rest(patch: pytest.MonkeyPatch) -> None:
     """The norm is taken over the adapter alone."""
+    real, factor = UserOptimizer.add_users, UserOptimizer._factor
+    squares = [torch.zeros(0)]
 
-    def add_users(self: UserOptimizer, users: int) -> None:
-        gradients = by_user(self, users)
-        norms = gradients[0].norm(dim=1)
-        factor = (self.max_grad_norm / (norms + 1e-6)).clamp(max=1)
-        for p, g in zip(self.params, gradients, strict=True):
-            p.summed_grad += (factor @ g).nan_to_num(0, 0, 0).view_as(p)
-            p.grad_sample = None
+    def add_users(self: UserOptimizer, users: UserGradients) -> None:
+        squares[0] = users.adapter.square().sum(1)
+        real(self, users)
 
     patch.setattr(UserOptimizer, "add_users", add_users)
+    patch.setattr(UserOptimizer, "_factor", lambda self, _: factor(self, squares[0]))
+
+
+def equal_items_not_merged(patch: pytest.MonkeyPatch) -> None:
+    """A head's row that a user touches often is longer than its parts say."""
+    patch.setattr(gradients, "_merged", lambda items, rows: (items, rows))
 
 
 def nan_kept(patch: pytest.MonkeyPatch) -> None:
-    def add_users(self: UserOptimizer, users: int) -> None:
-        gradients = by_user(self, users)
-        norms = torch.stack([g.square().sum(1) for g in gradients]).sum(0).sqrt()
-        factor = (self.max_grad_norm / (norms + 1e-6)).clamp(max=1)
-        for p, g in zip(self.params, gradients, strict=True):
-            p.summed_grad += (factor @ g).view_as(p)
-            p.grad_sample = None
+    real = UserOptimizer._factor
 
-    patch.setattr(UserOptimizer, "add_users", add_users)
+    def factor(self: UserOptimizer, squares: Tensor) -> Tensor:
+        return real(self, squares) + 0 * squares
+
+    patch.setattr(UserOptimizer, "_factor", factor)
+    patch.setattr(train, "_finite", lambda found, _: found)
 
 
 def divisor_from_the_true_count(patch: pytest.MonkeyPatch) -> None:
@@ -156,10 +160,10 @@ def in_batch_mixing(patch: pytest.MonkeyPatch) -> None:
 def head_moved_outside_the_step(patch: pytest.MonkeyPatch) -> None:
     real = UserOptimizer.add_users
 
-    def add_users(self: UserOptimizer, users: int) -> None:
-        raw = by_user(self, users)[-1].sum(0)
+    def add_users(self: UserOptimizer, users: UserGradients) -> None:
         real(self, users)
-        self.params[-1].data -= 1e-3 * raw.view_as(self.params[-1])
+        raw = 1e-3 * users.head[..., -1:].flatten(0, 1)
+        self.params[-1].data.index_add_(0, users.items.flatten(), -raw)
 
     patch.setattr(UserOptimizer, "add_users", add_users)
 
@@ -168,8 +172,7 @@ def head_left_to_another_optimizer(patch: pytest.MonkeyPatch) -> None:
     real = UserOptimizer.finish
 
     def finish(self: UserOptimizer) -> None:
-        head = self.params[-1]
-        raw = head.summed_grad
+        head, raw = self.params[-1], self._biases.clone()
         real(self)
         head.grad = raw
         torch.optim.SGD([head], lr=1e-3).step()
@@ -178,12 +181,12 @@ def head_left_to_another_optimizer(patch: pytest.MonkeyPatch) -> None:
 
 
 def sum_left_over_from_the_step_before(patch: pytest.MonkeyPatch) -> None:
-    def start(self: UserOptimizer) -> None:
-        for p in self.params:
-            if p.summed_grad is None:
-                p.summed_grad = torch.zeros_like(p)
+    patch.setattr(UserOptimizer, "start", UserOptimizer.forget)
 
-    patch.setattr(UserOptimizer, "start", start)
+
+def gradient_left_over_from_the_step_before(patch: pytest.MonkeyPatch) -> None:
+    """Autograd adds to a gradient that is there, and this one is part of the sum."""
+    patch.setattr(UserOptimizer, "start", lambda self: self.summed.zero_())
 
 
 def last_microbatch_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -206,6 +209,38 @@ def gradients_kept_after_the_round(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(UserOptimizer, "forget", lambda _: None)
 
 
+def tokens_of_the_user_before(patch: pytest.MonkeyPatch) -> None:
+    """A part of each user's gradient of B goes to another user."""
+    real = _Pulled.by_users
+
+    def by_users(self: _Pulled, most: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for users, at, there in real(self, most):
+            yield users.roll(1), at, there
+
+    patch.setattr(_Pulled, "by_users", by_users)
+
+
+def padding_counted(patch: pytest.MonkeyPatch) -> None:
+    """How much of it there is, others decide."""
+    real = _Pulled.by_users
+
+    def by_users(self: _Pulled, most: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for users, at, there in real(self, most):
+            yield users, at, torch.ones_like(there)
+
+    patch.setattr(_Pulled, "by_users", by_users)
+
+
+def padding_counted_in_whole_layers(patch: pytest.MonkeyPatch) -> None:
+    real = Activations.rows
+
+    def rows(self: Activations, items: Tensor) -> Rows:
+        made = real(self, items)
+        return Rows(made.tokens, torch.ones_like(made.mask))
+
+    patch.setattr(Activations, "rows", rows)
+
+
 def data_order_by_place(patch: pytest.MonkeyPatch) -> None:
     """A user's negatives hang on how many stand before them in the batch."""
 
@@ -213,23 +248,28 @@ def data_order_by_place(patch: pytest.MonkeyPatch) -> None:
         placed = [UserExample(n, user.likes) for n, user in enumerate(drawn)]
         return draw_batch(placed, *rest)
 
-    patch.setattr(train, "draw_batch", by_place)
+    patch.setattr(gradients, "draw_batch", by_place)
 
 
 PLANTED: list[tuple[Bug, str]] = [
     (no_clip, "replay.unit"),
-    (clip_per_row, "replay.unit"),
-    (clip_per_tensor, "replay.unit"),
+    (clip_per_item, "replay.unit"),
+    (clip_per_part, "replay.unit"),
     (head_not_clipped_with_the_rest, "replay.unit"),
+    (equal_items_not_merged, "replay.unit"),
     (nan_kept, "replay.finite"),
     (divisor_from_the_true_count, "replay.count"),
     (empty_batch_skipped, "replay.steps"),
     (empty_batch_crashes, "replay.steps"),
     (in_batch_mixing, "replay.alone"),
+    (tokens_of_the_user_before, "replay.alone"),
+    (padding_counted, "replay.alone"),
+    (padding_counted_in_whole_layers, "replay.alone"),
     (data_order_by_place, "replay.alone"),
     (head_moved_outside_the_step, "replay.release"),
     (head_left_to_another_optimizer, "replay.tensors"),
     (sum_left_over_from_the_step_before, "replay.unit"),
+    (gradient_left_over_from_the_step_before, "replay.unit"),
     (last_microbatch_forgotten, "replay.microbatch"),
     (gradients_kept_after_the_round, "replay.leftover"),
 ]
@@ -243,7 +283,7 @@ def test_the_real_trainer_passes_and_what_it_passed_was_no_empty_test(
 
     assert all(finding.holds for finding in found.values())
     assert len(found) == 9
-    assert found["replay.unit"].figures["removals"] == 32
+    assert found["replay.unit"].figures["removals"] == 40
     assert found["replay.microbatch"].figures["sizes"] == [1, 2, 3]
 
 
@@ -267,19 +307,20 @@ def test_a_leak_is_one_under_every_data_order(
     assert "replay.alone" in failed(cache)
 
 
-def test_a_clip_per_row_is_seen_only_where_rows_are_items(
+def test_a_gradient_left_over_is_seen_only_where_autograd_has_the_parameters(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Why one site has its adapter in attention: the other sites would pass this."""
     model = make_model(cache, items=neighbours.ITEMS, recipe=neighbours.STILL)
-    clip_per_row(monkeypatch)
+    gradient_left_over_from_the_step_before(monkeypatch)
 
     def unit(subject: HybridModel) -> Finding:
-        site = neighbours.make_site(subject, 1, scale=1.0, clip=0.01)
-        return by_name(audit._single_users([site]))["replay.unit"]
+        site = neighbours.make_site(subject, 1, scale=0.3, clip=0.01)
+        few = replace(site, histories=site.histories[:3])
+        return by_name(audit._single_users([few]))["replay.unit"]
 
     assert unit(model).holds
-    assert not unit(neighbours.row_by_row(model, cache)).holds
+    assert not unit(neighbours.by_hooks(model, cache)).holds
 
 
 def test_silence_is_exact(cache: Path) -> None:
