@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ARMS = ("popularity", "text", "local", "federated", "federated-no-dp")
 DEFAULT_ARMS = ("popularity", "text", "local", "federated")
+PRECISIONS = ("auto", "float32", "bfloat16")
 PARTITIONS = ("iid", "size", "taste", "domain")
 ENGINES = ("inprocess", "ray")
 TABLES: Mapping[str, frozenset[str]] = {
@@ -58,6 +59,7 @@ class Simulation:
         no_dp: Train every arm without clip and noise: NOT PRIVATE.
         insecure_test_noise: Repeatable noise from the seed: no privacy claim.
         base: Encoder.
+        precision: Of frozen products in training: ``auto``, ``float32``, ``bfloat16``.
         workers: Processes that train and evaluate; 1 is this process alone, 0 as many
             as pay.
     """
@@ -77,6 +79,7 @@ class Simulation:
     no_dp: bool = False
     insecure_test_noise: bool = False
     base: str = "minilm"
+    precision: str = "auto"
     workers: int = 0
 
     def faults(self) -> list[str]:
@@ -86,6 +89,7 @@ class Simulation:
             for name, value, known in (
                 ("partition", self.partition, PARTITIONS),
                 ("engine", self.engine, ENGINES),
+                ("precision", self.precision, PRECISIONS),
                 *(("arms", arm, ARMS) for arm in self.arms),
             )
             if value not in known

@@ -114,6 +114,7 @@ def write_site(
         name=name,
         data=os.path.relpath(data, site),
         base=asked.base,
+        precision=asked.precision,
         cache=str(cache_folder()),
     )
     policy = SitePolicy(

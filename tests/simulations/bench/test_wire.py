@@ -68,7 +68,7 @@ def test_a_full_model_is_all_its_values_and_little_more() -> None:
     assert 4 * values < size < 4 * values + 20_000
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_small_runs_of_a_real_deployment_are_counted() -> None:
     figures = measure("tiny", rounds=2, idle_s=4.0)
 
