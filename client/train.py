@@ -21,7 +21,7 @@ from client.reach import BETAS
 from client.sampler import Uniform, poisson_draw
 from shared.protocol import Mechanism
 
-MEMORY = 1 << 30  # bytes that the gradients of one microbatch may take
+MEMORY = 1 << 28  # bytes that the users of one microbatch may take
 
 
 class UserOptimizer(DPOptimizer):  # type: ignore[misc]  # opacus has no types

@@ -28,10 +28,11 @@ def measure(
 ) -> dict[str, Any]:
     """Return the figures of one site's rounds, in bytes.
 
-    ``bytes_up`` and ``bytes_up_compressed`` are medians over the rounds after the first
-    of each run, of all that passed on the wire; the first is told apart, for the code
-    comes with it. ``message_up`` is the part of it that Flower serialises: the update
-    with its identity and the ledger's end, without HTTP and TLS.
+    ``bytes_up`` and ``bytes_up_compressed`` are of Flower's message with its envelope,
+    as server and site serialise it; ``tcp_up`` counts everything that a site sent in a
+    round, with every request's headers and polls for work. All are medians over the
+    rounds after the first of each run; the first is told apart, for the code comes
+    with it.
 
     Args:
         base: Encoder.
@@ -47,13 +48,13 @@ def measure(
         idle = both.counter.between(begin, time.time())
         runs = {wire: _rounds(both, wire, rounds) for wire in (PLAIN, COMPRESSED)}
     whole, parameters = full_model(base)
-    up, compressed = (runs[wire]["up"] for wire in (PLAIN, COMPRESSED))
+    up, compressed = (runs[wire]["message_up"] for wire in (PLAIN, COMPRESSED))
     return {
         "bytes_up": up,
         "bytes_up_compressed": compressed,
         "bytes_full_model": whole,
-        "message_up": runs[PLAIN]["message_up"],
-        "message_up_compressed": runs[COMPRESSED]["message_up"],
+        "tcp_up": runs[PLAIN]["up"],
+        "tcp_up_compressed": runs[COMPRESSED]["up"],
         "times_below_full_model": round(whole / up, 1),
         "times_below_full_model_compressed": round(whole / compressed, 1),
         "limits": {
@@ -82,8 +83,9 @@ def lines(figures: dict[str, Any]) -> list[str]:
     for wire, name in ((PLAIN, "bytes_up"), (COMPRESSED, "bytes_up_compressed")):
         one = figures[wire]
         said.append(
-            f"{wire:<10} {one['up']:,} bytes up a round (limit {limits[name]:,}), of "
-            f"which the message is {one['message_up']:,}; {one['down']:,} down; "
+            f"{wire:<10} {one['message_up']:,} bytes up a round, Flower's message with "
+            f"its envelope (limit {limits[name]:,}); on TCP, with every request, header "
+            f"and poll, {one['up']:,} up and {one['down']:,} down; "
             f"{one['first_round_down']:,} down in the first round, code and all; "
             f"{one['round_s']:.1f} s a round"
         )

@@ -79,7 +79,8 @@ def test_two_small_runs_of_a_real_deployment_are_counted() -> None:
         assert one["up"] > one["message_up"] > 0
         assert one["first_round_down"] > one["down"] > one["message_down"] > 0
     assert figures[COMPRESSED]["message_up"] < figures[PLAIN]["message_up"]
-    assert figures["bytes_up"] == figures[PLAIN]["up"]
-    assert figures["bytes_up_compressed"] == figures[COMPRESSED]["up"]
+    assert figures["tcp_up"] == figures[PLAIN]["up"]
+    assert figures["bytes_up"] == figures[PLAIN]["message_up"]
+    assert figures["bytes_up_compressed"] == figures[COMPRESSED]["message_up"]
     assert figures["idle"]["up_per_minute"] > 0
     assert f"{figures['bytes_up']:,} bytes up" in lines(figures)[0]
