@@ -83,8 +83,8 @@ def lines(figures: dict[str, Any]) -> list[str]:
     for wire, name in ((PLAIN, "bytes_up"), (COMPRESSED, "bytes_up_compressed")):
         one = figures[wire]
         said.append(
-            f"{wire:<10} {one['message_up']:,} bytes up a round, Flower's message with "
-            f"its envelope (limit {limits[name]:,}); on TCP, with every request, header "
+            f"{wire:<10} {one['message_up']:,} bytes up a round: Flower's message, "
+            f"envelope and all (limit {limits[name]:,}); on TCP, with every request "
             f"and poll, {one['up']:,} up and {one['down']:,} down; "
             f"{one['first_round_down']:,} down in the first round, code and all; "
             f"{one['round_s']:.1f} s a round"
