@@ -166,7 +166,7 @@ class _Held:
         return "_Held(...)"
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=1024)
 def _held(*_of: Path | str | AdapterSpec) -> _Held:
     """Return where the workbench of a site, a base and an adapter is held."""
     return _Held()

@@ -244,7 +244,7 @@ def ticks(limit_s: float) -> Iterator[None]:
     yield
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(pause, left))
-        pause = min(2 * pause, 1.0)
+        pause = min(2 * pause, 0.25)
         yield
 
 

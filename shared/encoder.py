@@ -132,7 +132,7 @@ def load_base(source: str) -> Base:
 @lru_cache(maxsize=4)
 def base_digest(source: str) -> str:
     """Return the digest of a base encoder; see ``load_base``."""
-    return load_base(source).digest
+    return _loaded(source).digest
 
 
 @lru_cache(maxsize=4)
@@ -140,7 +140,18 @@ def open_encoder(
     source: str, spec: AdapterSpec, device: str, training: str = "float32"
 ) -> "TextEncoder":
     """Return one encoder per process, base and spec: loading it again costs seconds."""
-    return TextEncoder(load_base(source), spec, device=device, training=training)
+    base = _loaded(source)
+    weights = {id(weight): weight for weight in base.model.parameters()}
+    own = copy.deepcopy(base.model, weights if device == "cpu" else {})
+    return TextEncoder(
+        replace(base, model=own), spec, device=device, training=training
+    )
+
+
+@lru_cache(maxsize=4)
+def _loaded(source: str) -> Base:
+    """Load a base once in a process; what adapts it copies it, but not its weights."""
+    return load_base(source)
 
 
 def _minilm() -> str:

@@ -61,9 +61,9 @@ def test_what_was_timed_is_as_it_was_before_even_after_an_error() -> None:
 def test_every_part_is_met_and_later_rounds_load_nothing(tmp_path: Path) -> None:
     first, second = laps(tmp_path, "tiny", SMALL, sites=2, rounds=2)
 
-    assert {part for part, _, _ in PARTS} == first.calls.keys()
+    assert {part for part, _, _ in PARTS} == first.calls.keys() | {WEIGHTS}
     assert first.calls[TRAINING] == second.calls[TRAINING] == 2
-    assert first.calls[WEIGHTS] > 0
+    assert first.calls[WEIGHTS] <= 1  # none, if this process has read them before
     assert second.calls[WEIGHTS] == second.imports == 0
     for lap in (first, second):
         assert lap.parts.total() <= lap.seconds
