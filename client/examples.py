@@ -82,7 +82,7 @@ def draw_batch(
     longest = max(recipe.history + recipe.targets, counts.max(initial=0))
     likes = np.zeros((len(examples), longest), np.int64)
     real = np.arange(longest) < counts[:, None]
-    likes[real] = np.concatenate([example.likes for example in examples] or [likes[0]])
+    likes[real] = np.concatenate([likes[:0, 0], *(one.likes for one in examples)])
     streams = np.array([example.stream for example in examples], np.uint64)
     numbers = _numbers(streams, step_key, recipe.negatives + longest)
     order = np.where(real, numbers[:, recipe.negatives :] >> 1, LAST).argsort(axis=1)

@@ -68,14 +68,16 @@ class Activations:
         return within + shift.repeat_interleave(lengths)
 
     def by_length(self, items: Tensor) -> Iterator[Tensor]:
-        """Yield the positions of ``items`` in parts of about ``TOKENS`` tokens.
+        """Yield the positions of ``items`` in parts of one length, up to ``TOKENS``.
 
-        Those of like lengths come together: padded by ``rows``, a part is then hardly
-        longer than what it holds.
+        So no text is padded, and how it is rounded does not depend on the lengths of
+        those that it is read with, which may be another user's.
         """
-        order = self.lengths[items].argsort()
-        part = (self.lengths[items[order]].cumsum(0) - 1) // TOKENS
-        yield from torch.split(order, torch.bincount(part).tolist())
+        order = self.lengths[items].argsort(stable=True)
+        counts = torch.bincount(self.lengths[items]).tolist()
+        for length, texts in enumerate(torch.split(order, counts)):
+            if len(texts):
+                yield from torch.split(texts, max(1, TOKENS // length))
 
     def rows(self, items: Tensor) -> Rows:
         """Return the activations of ``items`` [n], padded to the longest of them."""

@@ -143,9 +143,7 @@ def open_encoder(
     base = _loaded(source)
     weights = {id(weight): weight for weight in base.model.parameters()}
     own = copy.deepcopy(base.model, weights if device == "cpu" else {})
-    return TextEncoder(
-        replace(base, model=own), spec, device=device, training=training
-    )
+    return TextEncoder(replace(base, model=own), spec, device=device, training=training)
 
 
 @lru_cache(maxsize=4)
@@ -237,7 +235,9 @@ class TextEncoder:
             precision: One of ``quick.PRECISIONS``, for an encoder that serves; ``auto``
                 takes the quickest that was measured here, the same all process long.
             training: ``float32``, ``bfloat16`` or ``auto``, the quicker one here, for
-                what is stored and what never changes.
+                what is stored and what never changes. Whole layers in bfloat16 round a
+                user's gradient by what it is computed with, by up to 1e-4 of the clip;
+                so ``auto`` leaves them in float32.
 
         Raises:
             ModelError: If the base is not the agreed one, or the precision unknown.
@@ -248,7 +248,8 @@ class TextEncoder:
                 f"{spec.base[:16]}...: every site must load the same encoder"
             )
         self.spec, self.device = spec, device
-        self.dtype = dtype_of(training, device)
+        rounded = training == "auto" and spec.modules != "output"
+        self.dtype = dtype_of("float32" if rounded else training, device)
         self.width = int(base.model.config.hidden_size)
         self._base, self._tokenizer = base, base.tokenizer
         depth = int(base.model.config.num_hidden_layers)

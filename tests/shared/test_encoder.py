@@ -168,3 +168,12 @@ def test_only_b_asks_for_gradients_also_after_texts_were_read(tmp_path: Path) ->
     asks = {n for n, p in encoder._model.named_parameters() if p.requires_grad}
     assert len(asks) == len(encoder.trained) == 3
     assert all(".lora_B." in name for name in asks)
+
+
+def test_auto_never_rounds_whole_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.encoder.dtype_of", lambda wanted, _device: wanted)
+
+    chosen = {m: tiny_encoder(modules=m, training="auto").dtype for m in MODULES}
+
+    assert chosen.pop("output") == "auto"
+    assert set(chosen.values()) == {"float32"}

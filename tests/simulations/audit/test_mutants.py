@@ -30,6 +30,14 @@ DEMANDED = {
     "in-batch negatives",
     "budget reset on restart",
     "raw metric leaves",
+    "equal items not merged before the norm",
+    "gradients of the step before join the sum",
+    "tokens of one user folded into another",
+    "rows of one user folded into another",
+    "padding of a user's tokens counted",
+    "noise on part of the flat vector",
+    "noise only where users have gradients",
+    "key of the noise used again",
 }
 
 
@@ -90,7 +98,7 @@ def test_an_unknown_audit_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_every_seeded_bug_is_caught_and_the_true_code_is_clean() -> None:
     verdicts = list(try_all(known_mutants(), quick=True, workers=2))
 
