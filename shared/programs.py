@@ -129,9 +129,8 @@ def keep_running(
 
 def end_left_behind(pids: Path) -> None:
     """End the programs that an earlier supervisor noted in ``pids``, if any live."""
-    if not pids.exists():
-        return
-    with suppress(ValueError, TypeError, KeyError):  # torn: nothing to go by
+    # gone: they have ended meanwhile; torn: nothing to go by
+    with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
         for noted in json.loads(pids.read_text("utf-8")):
             if is_alive(noted["pid"], noted["born"]):
                 end(noted["pid"])

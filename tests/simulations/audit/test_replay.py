@@ -16,7 +16,6 @@ from client.examples import Batch, UserExample, draw_batch
 from client.gradients import UserGradients
 from client.model import HybridModel
 from client.train import UserOptimizer
-from shared.activations import Activations, Rows
 from shared.output_pass import OutputPass, _Pulled
 from simulations.audit import neighbours
 from simulations.audit import replay as audit
@@ -231,16 +230,6 @@ def padding_counted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_Pulled, "by_users", by_users)
 
 
-def padding_counted_in_whole_layers(patch: pytest.MonkeyPatch) -> None:
-    real = Activations.rows
-
-    def rows(self: Activations, items: Tensor) -> Rows:
-        made = real(self, items)
-        return Rows(made.tokens, torch.ones_like(made.mask))
-
-    patch.setattr(Activations, "rows", rows)
-
-
 def data_order_by_place(patch: pytest.MonkeyPatch) -> None:
     """A user's negatives hang on how many stand before them in the batch."""
 
@@ -264,7 +253,6 @@ PLANTED: list[tuple[Bug, str]] = [
     (in_batch_mixing, "replay.alone"),
     (tokens_of_the_user_before, "replay.alone"),
     (padding_counted, "replay.alone"),
-    (padding_counted_in_whole_layers, "replay.alone"),
     (data_order_by_place, "replay.alone"),
     (head_moved_outside_the_step, "replay.release"),
     (head_left_to_another_optimizer, "replay.tensors"),
