@@ -4,6 +4,7 @@ It computes what ``client/model.py`` does, with no thought of speed: every text 
 asked for goes through the whole encoder, and nothing is kept from one call to the next.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
@@ -182,16 +183,19 @@ def with_lora(base: Base, spec: AdapterSpec) -> PeftModel:
         "attention": r"attention\.self\.(query|value)",
     }[kind]
     layers = "|".join(str(n) for n in range(depth - int(count or 1), depth))
-    model = get_peft_model(
-        base.model,
-        LoraConfig(
-            task_type="FEATURE_EXTRACTION",
-            r=spec.rank,
-            lora_alpha=cast("int", spec.scale * spec.rank),
-            lora_dropout=0.0,
-            target_modules=rf"encoder\.layer\.({layers})\.{modules}",
-        ),
-    )
+    with warnings.catch_warnings():
+        # peft 0.21 reads a name that transformers 5 retires
+        warnings.simplefilter("ignore", FutureWarning)
+        model = get_peft_model(
+            base.model,
+            LoraConfig(
+                task_type="FEATURE_EXTRACTION",
+                r=spec.rank,
+                lora_alpha=cast("int", spec.scale * spec.rank),
+                lora_dropout=0.0,
+                target_modules=rf"encoder\.layer\.({layers})\.{modules}",
+            ),
+        )
     model.eval()  # no dropout
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_B" in name)
