@@ -36,6 +36,7 @@ def test_any_count_can_be_drawn(count: int) -> None:
     assert normal(count, system_uniform).shape == (count,)
 
 
+@pytest.mark.slow
 def test_processes_started_alike_draw_different_noise() -> None:
     drawn = {
         subprocess.run(

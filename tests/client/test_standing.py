@@ -116,6 +116,7 @@ def test_a_site_that_takes_no_part_refuses_before_it_reads_or_spends(
     assert status(site).last_refusal is not None
 
 
+@pytest.mark.slow
 def test_a_site_that_resumed_answers(tmp_path: Path) -> None:
     site, plan = write_site(tmp_path, 20), tiny_plan()
     pause(tmp_path)

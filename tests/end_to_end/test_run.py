@@ -119,6 +119,7 @@ def test_the_same_seed_with_test_noise_gives_equal_bytes_and_ranks(
     assert report_of(tmp_path / "one")["metrics"] == report_of(whole.out)["metrics"]
 
 
+@pytest.mark.slow
 def test_without_test_noise_two_runs_differ(data: Path, tmp_path: Path) -> None:
     asked = scenario(data, "insecure-test-noise=false")
 
@@ -196,6 +197,7 @@ def test_without_privacy_every_trained_arm_says_so(data: Path, tmp_path: Path) -
     assert made["privacy"]["epsilon_max"] is None
 
 
+@pytest.mark.slow
 def test_an_arm_without_noise_is_labelled_beside_a_private_one(
     data: Path, tmp_path: Path
 ) -> None:

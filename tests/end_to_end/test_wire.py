@@ -357,6 +357,7 @@ def test_a_site_that_fails_once_comes_back_and_pays_again(
         assert not re.search(A_USER, path.read_bytes())
 
 
+@pytest.mark.slow
 def test_no_user_is_named_outside_the_data_of_a_site(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

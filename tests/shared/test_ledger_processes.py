@@ -22,6 +22,7 @@ from tests.shared.books import (
 )
 
 
+@pytest.mark.slow
 def test_two_processes_cannot_both_spend_the_last_of_a_budget(tmp_path: Path) -> None:
     limit = epsilon([CHEAP] * 2, DELTA)
     ledger = book(tmp_path, limit)

@@ -79,6 +79,7 @@ def test_a_program_that_ends_is_started_again_after_growing_pauses(
     assert not (tmp_path / "pids.json").exists()
 
 
+@pytest.mark.slow
 def test_all_that_a_program_started_ends_with_it(tmp_path: Path) -> None:
     told = tmp_path / "child"
     program = python(tmp_path, PARENT, str(told))
@@ -91,6 +92,7 @@ def test_all_that_a_program_started_ends_with_it(tmp_path: Path) -> None:
     wait_for(lambda: not _runs(child))
 
 
+@pytest.mark.slow
 def test_what_a_killed_program_left_running_ends_before_it_is_started_again(
     tmp_path: Path,
 ) -> None:

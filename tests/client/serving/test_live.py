@@ -51,6 +51,7 @@ def item(name: str, text: str) -> NewItem:
     return NewItem(id=name, text=text)
 
 
+@pytest.mark.slow
 def test_a_new_release_is_taken_up_and_what_began_before_ends_before(
     site: Site, store: Store, operator: Operator
 ) -> None:

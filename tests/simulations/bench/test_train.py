@@ -21,6 +21,7 @@ def figures() -> Iterator[dict[str, Any]]:
         yield measure(device="cpu", base="tiny", repetitions=2, size=SMALL)
 
 
+@pytest.mark.slow
 def test_every_figure_of_the_issue_is_there_with_its_limit(
     figures: dict[str, Any],
 ) -> None:
