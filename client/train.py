@@ -1,9 +1,9 @@
-"""User-level DP training of adapter and CF head together; the one home of opacus.
+"""User-level DP training of adapter and CF head together, in the frame of Opacus' step.
 
-Opacus supplies the per-row gradients (hooks) and the frame of a step; the user is made
-the unit here: rows are summed per user before the one clip over all tensors, the
-divisor is public, the noise comes from the site's secret stream, and an empty draw is a
-step like any other (PRIVACY.md section 2; Abadi et al. 2016, algorithm 1).
+A user's whole gradient comes from ``client/gradients.py``, is clipped once over all
+tensors and summed; the divisor is public, the noise comes from the site's secret
+stream, and an empty draw is a step like any other (PRIVACY.md section 2; Abadi et al.
+2016, algorithm 1).
 """
 
 from collections.abc import Iterator, Sequence
@@ -57,7 +57,6 @@ class UserOptimizer(DPOptimizer):  # type: ignore[misc]  # opacus has no types
     def start(self) -> None:
         """Begin a step: no user has contributed yet, and nothing else may."""
         self.forget()
-        self.summed.zero_()
 
     def add_users(self, users: UserGradients) -> None:
         """Clip each user's joint gradient once, and add it to the sum."""
@@ -94,6 +93,7 @@ class UserOptimizer(DPOptimizer):  # type: ignore[misc]  # opacus has no types
 
     def forget(self) -> None:
         """Drop every gradient, so that nothing from before the noise is left behind."""
+        self.summed.zero_()
         for p in self.params:
             p.grad = None
 
@@ -188,15 +188,18 @@ def _finite(gradients: Tensor, squares: Tensor) -> Tensor:
 def _adam(model: HybridModel) -> torch.optim.Adam:
     """Return Adam with one step size for the adapter and one for the head."""
     recipe = model.recipe
-    adapter = [w for m in model.encoder.trained.values() for w in m.parameters()]
     return torch.optim.Adam(
         [
-            {"params": adapter, "lr": recipe.learning_rate},
+            {"params": _of_adapter(model), "lr": recipe.learning_rate},
             {"params": list(model.head.parameters()), "lr": recipe.head_learning_rate},
         ],
         betas=BETAS,
         fused=True,
     )
+
+
+def _of_adapter(model: HybridModel) -> list[Tensor]:
+    return [w for module in model.encoder.trained.values() for w in module.parameters()]
 
 
 def microbatch_size(model: HybridModel) -> int:
@@ -207,6 +210,6 @@ def microbatch_size(model: HybridModel) -> int:
     """
     recipe, width = model.recipe, model.encoder.width
     touched = recipe.history + recipe.targets + recipe.negatives
-    adapter = sum(array.size for array in model.encoder.adapter().values())
+    adapter = sum(weight.numel() for weight in _of_adapter(model))
     rows = touched * (width + recipe.factors + 1)
     return int(max(1, MEMORY // (4 * (2 * adapter + 6 * model.catalogue + 8 * rows))))
