@@ -180,7 +180,11 @@ def head_left_to_another_optimizer(patch: pytest.MonkeyPatch) -> None:
 
 
 def sum_left_over_from_the_step_before(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(UserOptimizer, "start", UserOptimizer.forget)
+    def start(self: UserOptimizer) -> None:
+        for p in self.params:
+            p.grad = None
+
+    patch.setattr(UserOptimizer, "start", start)
 
 
 def gradient_left_over_from_the_step_before(patch: pytest.MonkeyPatch) -> None:
