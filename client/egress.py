@@ -138,7 +138,12 @@ def _require_readable(update: AdapterUpdate, plan: RoundPlan) -> None:
 
 
 def _longest(plan: RoundPlan) -> float:
-    """Return the longest change that the plan's steps can make."""
+    """Return the longest change that the plan's steps can make.
+
+    A plain step is as long as its noise, which has no bound.
+    """
+    if plan.recipe.optimizer == "sgd":
+        return math.inf
     size = sum(map(math.prod, plan.shapes.values()))
     return reach(plan.recipe.learning_rate, plan.mechanism.steps, size)
 

@@ -30,6 +30,7 @@ class UserGradients:
         adapter: Of B, all tensors one after the other, [U, P].
         items: Distinct items of each user, [U, K]; item 0 also where there are fewer.
         head: Of these items' factors and bias, [U, K, f + 1]; 0 where there are fewer.
+            K is 0 where the head is not trained.
     """
 
     adapter: Tensor
@@ -43,8 +44,10 @@ class UserGradients:
 class _Leaves:
     """Rows of a table, read as leaves: their gradients are each user's own."""
 
-    def __init__(self, table: Tensor) -> None:
+    def __init__(self, table: Tensor, users: int) -> None:
         self._table = table
+        self.items = torch.zeros(users, 0, dtype=torch.int64, device=table.device)
+        self.rows = table.new_zeros(users, 0, table.shape[1])
 
     def __call__(self, items: Tensor) -> Tensor:
         """Return the rows of ``items`` [U, K], and remember both."""
@@ -65,10 +68,13 @@ def user_gradients(
     public values alone.
     """
     width = model.encoder.width
-    vectors, head = (_Leaves(part) for part in encoded.rows.tensor_split([width], 1))
+    parts = encoded.rows.tensor_split([width], 1)
+    vectors, head = (_Leaves(part, len(drawn)) for part in parts)
     batch = draw_batch(drawn, model.recipe, step_key)
     terms = model.losses(batch, encoded.rows, vectors, head)
-    pulls, rows = grad(terms.sum(), [vectors.rows, head.rows])
+    leaves = [vectors, head] if model.trains_head else [vectors]
+    pulls, *of_head = grad(terms.sum(), [leaf.rows for leaf in leaves])
+    rows = of_head[0] if of_head else head.rows
     texts, pulls = _merged(vectors.items, pulls)
     pulls = model.through_centre(embedding(texts, encoded.passed.sums), pulls)
     items, rows = _merged(head.items, rows)

@@ -21,7 +21,7 @@ from client.head import FactorHead
 from shared.activations import Activations
 from shared.encoder import LayersPass, TextEncoder
 from shared.output_pass import OutputPass
-from shared.protocol import Array, Recipe
+from shared.protocol import STEPS, Array, Recipe
 
 HALF_WAY = 5.0  # likes at which the default alpha is half-way from 1 to the recipe's
 HALF_TRUST = 3.0  # square of the likes at which a history counts half beside the prior
@@ -50,6 +50,7 @@ class HybridModel(nn.Module):
     Attributes:
         trained: Every module with trained parameters, and nothing else: what clipping
             and noise must cover.
+        trains_head: Whether the head is among them, or was made by a release.
         catalogue: Number of items.
         prior: The log prior times its weight, [items].
     """
@@ -71,14 +72,16 @@ class HybridModel(nn.Module):
         self.prior = torch.from_numpy(prior).to(encoder.device) * recipe.prior_weight
         self.catalogue = len(prior)
         self._centre = centre
-        self.trained = nn.ModuleList(
-            [*encoder.trained.values(), self.head.factors, self.head.biases]
-        )
+        self.trains_head = recipe.head == STEPS
+        tables = [self.head.factors, self.head.biases] if self.trains_head else []
+        self.trained = nn.ModuleList([*encoder.trained.values(), *tables])
 
     def losses(
         self, batch: Batch, catalogue: Tensor, vectors_of: RowsOf, head_of: RowsOf
     ) -> Tensor:
         """Return one term per user, [U], with the gradient of two full softmaxes.
+
+        The second is for a head that is trained; without one there is the first alone.
 
         The adapter learns from text and prior alone, so that it means the same at every
         site whatever the head there has learned; the head learns what is left, from the
@@ -98,9 +101,10 @@ class HybridModel(nn.Module):
         def whole(items: Tensor) -> Tensor:
             return torch.cat([embedding(items, vectors), head_of(items)], dim=-1)
 
-        return self._term(batch, vectors, vectors_of, self._tastes) + self._term(
-            batch, catalogue, whole, self._users
-        )
+        of_text = self._term(batch, vectors, vectors_of, self._tastes)
+        if not self.trains_head:
+            return of_text
+        return of_text + self._term(batch, catalogue, whole, self._users)
 
     def _term(
         self, batch: Batch, catalogue: Tensor, rows_of: RowsOf, users_of: UsersOf

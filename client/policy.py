@@ -18,7 +18,7 @@ from shared.errors import PolicyRefused
 from shared.limits import Limits
 from shared.protocol import Adapter, RoundPlan
 
-RELEASES = ("popularity", "metrics", "serving")
+RELEASES = ("popularity", "cooccurrence", "metrics", "serving")
 TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 HOURS = re.compile(rf"(?!(.{{5}})-\1){TIME}-{TIME}")  # two different times
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -35,6 +35,7 @@ class SitePolicy:
         users: Declared, public number of users; the divisor of every sum.
         min_sigma: Smallest noise multiplier of a training step.
         min_prior_sigma: Smallest noise multiplier of the popularity release.
+        min_head_sigma: Smallest noise multiplier of the co-occurrence release.
         min_metric_sigma: Smallest noise multiplier of a metric's release.
         min_serving_sigma: Smallest noise multiplier of the tallies that adapt serving.
         max_q: Largest sampling rate.
@@ -57,9 +58,10 @@ class SitePolicy:
     users: int
     min_sigma: float = 0.5
     min_prior_sigma: float = 0.5
+    min_head_sigma: float = 0.5
     min_metric_sigma: float = 1.0
     min_serving_sigma: float = 1.0
-    max_q: float = 0.5
+    max_q: float = 1.0
     max_steps: int = 1000
     max_clip: float = 10.0
     base: str = ""
@@ -68,7 +70,7 @@ class SitePolicy:
     max_tensor_mib: float = 64.0
     max_start_norm: float = 1000.0
     code: str = ""
-    releases: tuple[str, ...] = ("popularity",)
+    releases: tuple[str, ...] = ("popularity", "cooccurrence")
     hours: str = ""
     serve_only: bool = False
     insecure_test_noise: bool = False
@@ -121,6 +123,7 @@ class SitePolicy:
             min_sigma_popularity=self.min_prior_sigma,
             min_sigma_metrics=self.min_metric_sigma,
             min_sigma_serving=self.min_serving_sigma,
+            min_sigma_cooccurrence=self.min_head_sigma,
             policy=self.digest(),
         )
 
@@ -128,6 +131,7 @@ class SitePolicy:
         return {
             "min-sigma": self.min_sigma,
             "min-prior-sigma": self.min_prior_sigma,
+            "min-head-sigma": self.min_head_sigma,
             "min-metric-sigma": self.min_metric_sigma,
             "min-serving-sigma": self.min_serving_sigma,
             "max-q": self.max_q,
@@ -260,6 +264,7 @@ def _mechanism_reasons(plan: RoundPlan, policy: SitePolicy) -> list[str]:
     noise = plan.mechanism
     unprotected = noise.sigma == 0 and not policy.private
     no_prior, no_metric = noise.prior_sigma == 0, noise.metric_sigma == 0
+    no_head = noise.head_sigma == 0
     limits = [
         (noise.q <= policy.max_q, f"q={noise.q} is over {policy.max_q}"),
         (
@@ -285,6 +290,14 @@ def _mechanism_reasons(plan: RoundPlan, policy: SitePolicy) -> list[str]:
         (
             no_prior or "popularity" in policy.releases,
             "a popularity release is not allowed",
+        ),
+        (
+            no_head or noise.head_sigma >= policy.min_head_sigma,
+            f"head-sigma={noise.head_sigma} is under {policy.min_head_sigma}",
+        ),
+        (
+            no_head or "cooccurrence" in policy.releases,
+            "a co-occurrence release is not allowed",
         ),
         (no_metric or "metrics" in policy.releases, "a metric may not leave"),
     ]

@@ -22,6 +22,7 @@ WORDS = {
     "or go.",
     "min_sigma": "Smallest noise multiplier of a training step.",
     "min_prior_sigma": "Smallest noise multiplier of the popularity release.",
+    "min_head_sigma": "Smallest noise multiplier of the co-occurrence release.",
     "min_metric_sigma": "Smallest noise multiplier of a metric that leaves.",
     "min_serving_sigma": "Smallest noise multiplier of what serving learns from.",
     "max_q": "Largest chance that a user takes part in a step.",
@@ -33,8 +34,8 @@ WORDS = {
     "max_tensor_mib": "Most MiB of tensors that leave in one round.",
     "max_start_norm": "Longest adapter, in L2 norm, that a round may start from.",
     "code": 'SHA-256 of the one code that may train; "" for any.',
-    "releases": "DP releases beside updates: popularity and serving (stay here), "
-    "metrics (leave).",
+    "releases": "DP releases beside updates: popularity, cooccurrence and serving "
+    "(stay here), metrics (leave).",
     "hours": 'When the site trains, local time, such as "22:00-06:00"; "" for always.',
     "serve_only": "true: serve what there is, train never.",
     "insecure_test_noise": "true: noise from a seed, for tests alone. NO PRIVACY.",

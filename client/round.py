@@ -7,12 +7,14 @@ charge durably, nothing leaves but what ``client/egress.py`` seals.
 import hashlib
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.numpy import save
 from torch import Tensor
 
+from client.cooccurrence import looked_at, release_cooccurrence
 from client.egress import release_metric_value, release_update
 from client.examples import UserExample
 from client.heap import keep_freed_memory
@@ -37,9 +39,12 @@ from shared.code import code_digest
 from shared.encoder import base_digest
 from shared.errors import EgressRefused, LedgerBroken, PolicyRefused, RoundError
 from shared.ledger import Ledger
+from shared.limits import EVERYBODY
 from shared.protocol import (
+    COOCCURRENCE,
     Adapter,
     AdapterUpdate,
+    Array,
     MetricRelease,
     Reply,
     RoundPlan,
@@ -107,6 +112,8 @@ def _train(
     _require_constant(ledger, plan)
     site.keep_bytes(plan.run, PLAN, plan.to_json().encode())
     _charge_prior(site, ledger, plan)
+    if plan.recipe.head == COOCCURRENCE:
+        _charge_head(site, ledger, plan)
     measured = _charge_metric(ledger, plan)
     planned = _charge(
         ledger, plan, "training", plan.mechanism.sigma, steps=plan.mechanism.steps
@@ -236,7 +243,7 @@ def _charge(
         return ledger.plan_unprotected(
             run=plan.run, number=plan.number, what=what, plan_digest=plan.digest()
         )
-    q = 1.0 if what == "popularity" else plan.mechanism.q
+    q = 1.0 if what in EVERYBODY else plan.mechanism.q
     clip = plan.mechanism.clip if what == "training" else 1.0
     return ledger.plan(
         run=plan.run,
@@ -278,6 +285,46 @@ def _keep_flat_prior(site: Site, plan: RoundPlan) -> None:
         "sigma": np.zeros((), np.float32),
     }
     site.keep_bytes(plan.run, "popularity", save(flat))
+
+
+def _charge_head(site: Site, ledger: Ledger, plan: RoundPlan) -> None:
+    """Release the co-occurrence that the run's head is made of, unless that was done.
+
+    Without a release the head says nothing.
+    """
+    if site.kept(plan.run, "cooccurrence") is not None:
+        return
+    sigma, bench = plan.mechanism.head_sigma, workbench(site, plan.spec)
+    if sigma == 0 < plan.mechanism.sigma:
+        site.keep_bytes(plan.run, "cooccurrence", save(_nothing()))
+        return
+    planned = _charge(ledger, plan, "cooccurrence", sigma, steps=1)
+    popular = site.kept(plan.run, "popularity") or {}
+    released = release_cooccurrence(
+        bench.examples,
+        popular["popularity"],
+        looked_at(site.policy.users, sigma, plan.recipe.head_items),
+        sigma,
+        _streams(site, plan, "cooccurrence").noise,
+    )
+    kept: dict[str, Any] = {
+        "items": released.items,
+        "gram": released.gram,
+        "sigma": np.array(sigma, np.float32),
+    }
+    content = save(kept)
+    site.keep_bytes(plan.run, "cooccurrence", content)
+    ledger.sealed(planned, content=content, tensors=sorted(kept), leaves=False)
+
+
+def _nothing() -> dict[str, Array]:
+    """Return a release about no item at all."""
+    nothing = np.zeros((0, 0), np.float32)
+    return {
+        "items": nothing[0:0, 0],
+        "gram": nothing,
+        "sigma": np.zeros((), np.float32),
+    }
 
 
 def _streams(site: Site, plan: RoundPlan, what: str) -> SecretStreams:

@@ -35,7 +35,7 @@ class UserOptimizer(DPOptimizer):  # type: ignore[misc]  # opacus has no types
         self, model: HybridModel, mechanism: Mechanism, users: int, noise: Uniform
     ) -> None:
         super().__init__(
-            _adam(model),
+            _optimizer(model, mechanism),
             noise_multiplier=mechanism.sigma,
             max_grad_norm=mechanism.clip,
             expected_batch_size=None,
@@ -51,8 +51,8 @@ class UserOptimizer(DPOptimizer):  # type: ignore[misc]  # opacus has no types
                 self.params, torch.split(self.summed, sizes), strict=True
             )
         ]
-        *adapter, self._factors, self._biases = self._parts
-        self._adapter = self.summed[: sum(part.numel() for part in adapter)]
+        self._head = self._parts[-2:] if model.trains_head else []
+        self._adapter = self.summed[: sum(w.numel() for w in _of_adapter(model))]
 
     def start(self) -> None:
         """Begin a step: no user has contributed yet, and nothing else may."""
@@ -65,8 +65,8 @@ class UserOptimizer(DPOptimizer):  # type: ignore[misc]  # opacus has no types
         adapter, head = _finite(users.adapter, squares), _finite(users.head, squares)
         self._adapter += factor @ adapter
         rows = (head * factor[:, None, None]).flatten(0, 1)
-        self._factors.index_add_(0, users.items.flatten(), rows[:, :-1])
-        self._biases.index_add_(0, users.items.flatten(), rows[:, -1:])
+        for table, part in zip(self._head, rows.tensor_split([-1], 1), strict=False):
+            table.index_add_(0, users.items.flatten(), part)
 
     def _factor(self, squares: Tensor) -> Tensor:
         """Return what each user's gradient of this squared length is multiplied by."""
@@ -185,17 +185,19 @@ def _finite(gradients: Tensor, squares: Tensor) -> Tensor:
     return torch.where(finite, gradients, 0.0)
 
 
-def _adam(model: HybridModel) -> torch.optim.Adam:
-    """Return Adam with one step size for the adapter and one for the head."""
-    recipe = model.recipe
-    return torch.optim.Adam(
-        [
-            {"params": _of_adapter(model), "lr": recipe.learning_rate},
-            {"params": list(model.head.parameters()), "lr": recipe.head_learning_rate},
-        ],
-        betas=BETAS,
-        fused=True,
-    )
+def _optimizer(model: HybridModel, mechanism: Mechanism) -> torch.optim.Optimizer:
+    """Return what steps: Adam, or plain steps in units of the clip.
+
+    With Adam the adapter and the head, where that is trained, have their own step size.
+    """
+    recipe, adapter = model.recipe, _of_adapter(model)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(adapter, lr=recipe.learning_rate / mechanism.clip)
+    groups = [{"params": adapter, "lr": recipe.learning_rate}]
+    if model.trains_head:
+        tables = list(model.head.parameters())
+        groups.append({"params": tables, "lr": recipe.head_learning_rate})
+    return torch.optim.Adam(groups, betas=BETAS, fused=True)
 
 
 def _of_adapter(model: HybridModel) -> list[Tensor]:

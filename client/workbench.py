@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from client.cooccurrence import Cooccurrence, factors
 from client.data import SiteData, load
 from client.examples import UserExample, make_examples
 from client.forgotten import forgotten_at
@@ -28,7 +29,7 @@ from shared.activations import Activations
 from shared.catalogue import Catalogue
 from shared.encoder import TextEncoder, open_encoder
 from shared.errors import DataError, LedgerBroken
-from shared.protocol import Adapter, AdapterSpec, Array, RoundPlan
+from shared.protocol import COOCCURRENCE, Adapter, AdapterSpec, Array, RoundPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,9 @@ def prepare(
     bench.encoder.set_adapter(adapter)
     items = len(bench.data.catalogue)
     head = FactorHead(items, plan.recipe.factors, plan.recipe.seed)
-    earlier = site.newest_head(plan.run, plan.number - 1)
-    if earlier is not None:
+    if plan.recipe.head == COOCCURRENCE:
+        head.load(released_head(site, plan, items))
+    elif (earlier := site.newest_head(plan.run, plan.number - 1)) is not None:
         head.load(grown(earlier, head.state()))
     prior = popularity_prior(site, plan.run)
     prior = np.pad(prior, (0, items - len(prior)))
@@ -131,6 +133,23 @@ def popularity_prior(site: Site, run: str) -> Array:
     if kept is None:
         raise LedgerBroken(f"run {run!r} has no released popularity at {site.folder}")
     return log_prior(kept["popularity"], float(kept["sigma"]))
+
+
+def released_head(site: Site, plan: RoundPlan, items: int) -> dict[str, Array]:
+    """Return the head that the site's co-occurrence release of the run makes.
+
+    Raises:
+        LedgerBroken: If it was never released or its file is gone.
+    """
+    kept = site.kept(plan.run, "cooccurrence")
+    if kept is None:
+        raise LedgerBroken(
+            f"run {plan.run!r} has no released co-occurrence at {site.folder}"
+        )
+    released = Cooccurrence(
+        kept["items"].astype(np.int64), kept["gram"], float(kept["sigma"])
+    )
+    return factors(released, items, plan.recipe.factors, site.policy.users)
 
 
 def workbench(site: Site, spec: AdapterSpec) -> Workbench:

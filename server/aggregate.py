@@ -1,11 +1,11 @@
 """One aggregation step by a rule of Flower, over equally weighted updates.
 
 A rule sees the updates around the origin, and its step is added to the current adapter:
-all six rules move with a shift of their input, and float32 loses least near zero.
+all rules move with a shift of their input, and float32 loses least near zero.
 
 No rule sees all values of all updates at once. Mean, median and trimmed mean look at
 each value by itself, so they are asked for one block of columns after the other. A rule
-with memory moves with the mean alone. Krum looks at distances alone.
+with memory, or ``spectral``, moves with the mean alone. Krum looks at distances alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,10 +22,13 @@ from flwr.serverapp.strategy import (
     FedMedian,
     FedTrimmedAvg,
     Krum,
+    MultiKrum,
     Strategy,
 )
 from flwr.serverapp.strategy.fedopt import FedOpt
+from flwr.serverapp.strategy.multikrum import select_multikrum
 
+from server.spectral import Spectral
 from server.spool import Row, Spool
 from shared.adapter import add
 from shared.errors import ConfigError, RoundError
@@ -42,6 +45,10 @@ RULES: Mapping[str, Callable[[float, float, int], Strategy]] = {
     "fedmedian": lambda _rate, _trim, _malicious: FedMedian(),
     "fedtrimmedavg": lambda _rate, trim, _malicious: FedTrimmedAvg(beta=trim),
     "krum": lambda _rate, _trim, malicious: Krum(num_malicious_nodes=malicious),
+    "multikrum": lambda _rate, _trim, malicious: MultiKrum(
+        num_malicious_nodes=malicious
+    ),
+    "spectral": lambda _rate, _trim, _malicious: Spectral(),
 }
 
 
@@ -112,16 +119,18 @@ def step(
     """
     _require_enough(rule, number, len(rows))
     in_order = sorted(rows, key=lambda row: row.site)
-    if isinstance(rule, Krum):
-        chosen = [_chosen(rule, number, spool, in_order)]
-        parts = [block[0] for block in spool.blocks(chosen)]
+    if isinstance(rule, Krum | MultiKrum):
+        chosen = _chosen(rule, spool, in_order)
+        parts = [block.mean(axis=0) for block in spool.blocks(chosen)]
     else:
-        remembers = isinstance(rule, FedOpt | FedAvgM)
+        remembers = isinstance(rule, FedOpt | FedAvgM | Spectral)
         each = FedAvg() if remembers else rule
         parts = [_aggregated(each, number, block) for block in spool.blocks(in_order)]
     moved = spool.tensors(np.concatenate(parts))
     if isinstance(rule, FedOpt | FedAvgM):
         moved = _remembered(rule, number, moved)
+    if isinstance(rule, Spectral):
+        moved = rule.moved(moved)
     return add(current, moved)
 
 
@@ -132,6 +141,8 @@ def rule_state(rule: Strategy) -> dict[str, Array]:
         return {f"{m}/{n}": a for m, held in moments.items() for n, a in held.items()}
     if isinstance(rule, FedAvgM):
         return {f"{i:06}": a for i, a in enumerate(rule.momentum_vector or ())}
+    if isinstance(rule, Spectral):
+        return dict(rule.total)
     return {}
 
 
@@ -142,11 +153,13 @@ def restore_rule(rule: Strategy, state: Mapping[str, Array]) -> None:
         rule.v_t = {n[2:]: a for n, a in state.items() if n.startswith("v/")}
     elif isinstance(rule, FedAvgM) and state:
         rule.momentum_vector = [array for _, array in sorted(state.items())]
+    elif isinstance(rule, Spectral):
+        rule.total = dict(state)
 
 
 def _require_enough(rule: Strategy, number: int, given: int) -> None:
     """Krum alone would go on with fewer updates than its proof asks for."""
-    if isinstance(rule, Krum):
+    if isinstance(rule, Krum | MultiKrum):
         needed = fewest_for_krum(rule.num_malicious_nodes)
         if given < needed:
             raise RoundError(f"round {number}: {given} updates, Krum needs {needed}")
@@ -164,16 +177,19 @@ def _remembered(rule: FedOpt | FedAvgM, number: int, mean: Adapter) -> dict[str,
     return _asked(rule, number, [mean])
 
 
-def _chosen(rule: Krum, number: int, spool: Spool, rows: Sequence[Row]) -> Row:
-    """Return the update that Krum picks.
+def _chosen(rule: Krum | MultiKrum, spool: Spool, rows: Sequence[Row]) -> list[Row]:
+    """Return the updates that Krum picks: one, or as many as are honest (multi-Krum).
 
     The rows of a root of the matrix of inner products are as far from each other as
     the updates are, and there are only as many values in each as there are sites.
     """
+    malicious = rule.num_malicious_nodes
+    wanted = 1 if isinstance(rule, Krum) else len(rows) - malicious
     values, vectors = np.linalg.eigh(spool.products(rows))
     points = vectors * np.sqrt(np.maximum(values, 0.0))
-    picked = _aggregated(rule, number, points)
-    return rows[int(np.square(points - picked).sum(axis=1).argmin())]
+    contents = [_reply({VALUES: point}).content for point in points]
+    picked = {id(one) for one in select_multikrum(contents, malicious, wanted)}
+    return [row for row, one in zip(rows, contents, strict=True) if id(one) in picked]
 
 
 def _asked(

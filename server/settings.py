@@ -94,7 +94,8 @@ class Federation:
         return faults
 
     def _number_faults(self) -> list[str]:
-        least = fewest_for_krum(self.malicious) if self.rule == "krum" else 1
+        krum = self.rule in {"krum", "multikrum"}
+        least = fewest_for_krum(self.malicious) if krum else 1
         faults = []
         if self.rounds < 1:
             faults.append(f"rounds={self.rounds} is below 1")

@@ -38,6 +38,7 @@ from transformers.utils import logging as hf_logging
 
 from shared.activations import Activations, ActivationStore
 from shared.adapter import check
+from shared.down import made_texts, reading_down
 from shared.errors import ModelError
 from shared.output_pass import OutputPass, output_pass
 from shared.protocol import Adapter, AdapterSpec, Array
@@ -204,8 +205,9 @@ def _digest(model: BertModel, tokenizer: Any) -> str:
 class TextEncoder:
     """Texts to unit vectors through a frozen BERT and one LoRA adapter.
 
-    Guarantee: two encoders of equal base digest and spec start with equal adapters, bit
-    for bit, on every machine: A comes from numpy's PCG64 under ``spec.seed``.
+    Guarantee: two encoders of equal base digest and spec start with equal adapters on
+    every machine: with ``down = "seed"`` bit for bit, A comes from numpy's PCG64 under
+    ``spec.seed``; with ``down = "text"`` as far as they compute the base alike.
 
     Attributes:
         spec: Which modules carry the adapter.
@@ -276,9 +278,22 @@ class TextEncoder:
         for name in sorted(state):
             shape = tuple(state[name].shape)
             drawn = rng.uniform(-1, 1, shape) / np.sqrt(shape[1])
+            if self.spec.down == "text" and TRAINED not in name:
+                drawn = self._down_of_texts()
             values = np.zeros(shape) if TRAINED in name else drawn
             start[name] = torch.from_numpy(values.astype(np.float32))
         set_peft_model_state_dict(self._model, start)
+
+    @torch.no_grad()
+    def _down_of_texts(self) -> Array:
+        """Return the A that reads off how made texts differ; see ``shared/down.py``."""
+        tail = cast("OutputTail", self._tail)
+        tokens = self._tokens(made_texts(self.spec.seed))
+        mask = tokens["attention_mask"].bool()
+        inner, frozen = tail.inside(tokens)
+        hidden = tail.layer_norm(frozen)
+        means = (hidden * mask.unsqueeze(2)).sum(1) / mask.sum(1, keepdim=True)
+        return reading_down(inner[mask], hidden[mask], means, self.spec.rank)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return PEFT's name and the shape of every tensor that is exchanged."""
@@ -322,6 +337,7 @@ class TextEncoder:
             spec.modules,
             spec.rank,
             spec.seed,
+            *([] if spec.down == "seed" else [spec.down]),
             spec.max_tokens,
             str(self.dtype),
         ]

@@ -13,8 +13,12 @@ from shared.accounting import GaussianEvent
 from shared.config import read
 from shared.errors import ConfigError
 
-PURPOSES = ("training", "popularity", "metrics", "serving")
-EVERYBODY = ("popularity", "serving")  # purposes that take every user, once
+PURPOSES = ("training", "popularity", "cooccurrence", "metrics", "serving")
+EVERYBODY = (
+    "popularity",
+    "cooccurrence",
+    "serving",
+)  # purposes that take every user, once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,8 @@ class Limits:
         policy: SHA-256 of the whole policy.
         min_sigma_serving: The same of the tallies that adapt serving; ledgers that were
             written before there were any do not name it.
+        min_sigma_cooccurrence: The same of the release that a CF head is learned from;
+            older ledgers do not name it either.
     """
 
     epsilon: float
@@ -42,6 +48,7 @@ class Limits:
     min_sigma_metrics: float
     policy: str
     min_sigma_serving: float = 1.0
+    min_sigma_cooccurrence: float = 0.5
 
     def faults(self) -> list[str]:
         """Return one sentence for each value out of range."""
@@ -53,6 +60,7 @@ class Limits:
             "min-sigma-popularity": self.min_sigma_popularity,
             "min-sigma-metrics": self.min_sigma_metrics,
             "min-sigma-serving": self.min_sigma_serving,
+            "min-sigma-cooccurrence": self.min_sigma_cooccurrence,
         }
         faults = [
             f"{name}={value} must be finite and above 0"
@@ -70,6 +78,7 @@ class Limits:
             "popularity": self.min_sigma_popularity,
             "metrics": self.min_sigma_metrics,
             "serving": self.min_sigma_serving,
+            "cooccurrence": self.min_sigma_cooccurrence,
         }[what]
         rate = 1.0 if what in EVERYBODY else self.max_q
         longest = self.max_clip if what == "training" else 1.0  # of one user's vote

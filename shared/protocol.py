@@ -26,6 +26,10 @@ MOST_VALUES = 1 << 26  # 256 MiB as float32
 FLOAT32 = "float32"
 WIRES = (FLOAT32, "float16", "int8")  # what an update may travel as
 LARGEST_SEED = 2**63
+DOWNS = ("seed", "text")  # where the frozen half of an adapter comes from
+OPTIMIZERS = ("adam", "sgd")
+STEPS, COOCCURRENCE = "steps", "cooccurrence"
+HEADS = (STEPS, COOCCURRENCE)  # how the CF head is learned
 
 _UNREADABLE = (
     *(ValueError, KeyError, TypeError, AttributeError),
@@ -46,6 +50,8 @@ class AdapterSpec:
             modules of the top K layers) or ``attention:K`` (their query and value).
         rank: LoRA rank r.
         scale: LoRA's s in ``W + s B A`` (alpha / r).
+        down: Where the frozen A comes from: ``seed``, at random, or ``text``, which
+            reads off the directions in which texts differ; see ``shared/down.py``.
         seed: Public seed of the frozen A.
         max_tokens: Longest text, in tokens; the rest is cut.
     """
@@ -54,6 +60,7 @@ class AdapterSpec:
     modules: str = "output"
     rank: int = 32
     scale: float = 1.0
+    down: str = "seed"
     seed: int = 2026
     max_tokens: int = 32
 
@@ -66,6 +73,10 @@ class AdapterSpec:
             faults.append(
                 f"modules={self.modules!r} is not output, dense:K or attention:K"
             )
+        if self.down not in DOWNS:
+            faults.append(f"down={self.down!r} is not one of {', '.join(DOWNS)}")
+        if self.down == "text" and self.modules != "output":
+            faults.append(f"down='text' is for modules=output, not {self.modules!r}")
         if not 1 <= self.rank <= 1024:
             faults.append(f"rank={self.rank} is not in 1..1024")
         if not 0 < self.scale <= 64:
@@ -90,6 +101,9 @@ class Mechanism:
         prior_sigma: Noise multiplier of the one popularity release that precedes the
             site's first round of a run. Zero makes no release and a flat prior; with
             ``sigma`` zero as well, exact counts.
+        head_sigma: Noise multiplier of the one co-occurrence release that does, where
+            the recipe's head is learned from it. Zero makes no release and a head that
+            says nothing; with ``sigma`` zero as well, exact sums.
         metric_sigma: Noise multiplier of the metric that each round releases to the
             server, at rate q; zero asks for no metric.
     """
@@ -99,6 +113,7 @@ class Mechanism:
     clip: float = 0.3
     steps: int = 20
     prior_sigma: float = 4.0
+    head_sigma: float = 0.0
     metric_sigma: float = 0.0
 
     def faults(self) -> list[str]:
@@ -113,6 +128,11 @@ class Mechanism:
         if not 0 <= self.prior_sigma < 1e6 or (self.sigma == 0 < self.prior_sigma):
             faults.append(
                 f"prior-sigma={self.prior_sigma} is not in [0, 1e6), or not 0 although "
+                "sigma is"
+            )
+        if not 0 <= self.head_sigma < 1e6 or (self.sigma == 0 < self.head_sigma):
+            faults.append(
+                f"head-sigma={self.head_sigma} is not in [0, 1e6), or not 0 although "
                 "sigma is"
             )
         if not (self.metric_sigma == 0 or 0.3 <= self.metric_sigma < 1e6):
@@ -134,6 +154,7 @@ MOST = {  # largest values of a recipe: beyond them a plan can only exhaust a ma
     "cf_scale": 1e6,
     "recency": 1e3,
     "factors": 4096,
+    "head_items": 10_000,
     "history": 4096,
     "shown": 1_000_000,
     "targets": 4096,
@@ -147,8 +168,15 @@ class Recipe:
     """How a step learns; nothing here changes what is guaranteed.
 
     Attributes:
-        learning_rate: Adam step for the adapter.
+        optimizer: ``adam``, or ``sgd``: plain steps, which leave the noise white for
+            the server's rule ``spectral``.
+        learning_rate: Step for the adapter: Adam's, or of the mean gradient in units
+            of the clip.
         head_learning_rate: Adam step for the CF head.
+        head: How the CF head is learned: by the same ``steps``, or from one
+            ``cooccurrence`` release before them.
+        head_items: Most items that such a release is about: the most popular ones, and
+            fewer where there is more noise.
         temperature: Scale T of the cosine in the score.
         cf_scale: Scale S of the CF part in the score.
         alpha: Weight of text against CF while training.
@@ -162,8 +190,11 @@ class Recipe:
         seed: Public seed of the head's first factors and of the data order.
     """
 
+    optimizer: str = "adam"
     learning_rate: float = 0.02
     head_learning_rate: float = 0.02
+    head: str = STEPS
+    head_items: int = 100
     temperature: float = 16.0
     cf_scale: float = 2.0
     alpha: float = 0.5
@@ -181,7 +212,17 @@ class Recipe:
         ranges = [(name, 0.0, MOST[name]) for name in MOST]
         ranges += [("alpha", 0.0, 1.0), ("prior_weight", 0.0, 1e6)]
         ranges += [("seed", 0, LARGEST_SEED)]
-        return [
+        faults = [
+            f"{name}={value!r} is not one of {', '.join(known)}"
+            for name, value, known in (
+                ("optimizer", self.optimizer, OPTIMIZERS),
+                ("head", self.head, HEADS),
+            )
+            if value not in known
+        ]
+        if self.optimizer == "sgd" and self.head == STEPS:
+            faults.append("optimizer='sgd' goes with head='cooccurrence'")
+        return faults + [
             f"{name.replace('_', '-')}={value} is not in {low:g}..{high:g}"
             for name, low, high in ranges
             for value in [getattr(self, name)]
@@ -321,14 +362,23 @@ def plan_from_json(line: str) -> RoundPlan:
     return plan
 
 
+LATER: Mapping[str, Mapping[str, object]] = {  # keys that older plans do not say
+    "spec": {"down": "seed"},
+    "mechanism": {"head_sigma": 0.0},
+    "recipe": {"optimizer": "adam", "head": STEPS, "head_items": 100},
+}
+
+
 def kept_plan(line: str) -> RoundPlan:
-    """Read a plan that a site kept; one from before ``wire`` asked for float32.
+    """Read a plan that a site kept; what it does not say was not there to be chosen.
 
     Raises:
         ConfigError: If the line is not a plan.
     """
     try:
         said = {"wire": FLOAT32, **json.loads(line)}
+        for name, later in LATER.items():
+            said[name] = {**later, **said[name]}
     except _UNREADABLE as error:
         raise ConfigError(f"kept plan cannot be read: {type(error).__name__}") from None
     return plan_from_json(json.dumps(said, sort_keys=True, separators=(",", ":")))

@@ -64,6 +64,11 @@ class OutputTail:
 
     def below(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Return [n, tokens, width + r]: the frozen sum, then A x."""
+        inner, frozen = self.inside(tokens)
+        return torch.cat([frozen, self.down(inner)], dim=-1)
+
+    def inside(self, tokens: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return x [n, tokens, columns] and what LayerNorm sees [n, tokens, width]."""
         seen: list[Tensor] = []
         grab = self.dense.register_forward_hook(
             lambda _module, given, made: seen.extend((given[0], made))
@@ -75,7 +80,7 @@ class OutputTail:
         grab.remove()
         keep.remove()
         inner, _, frozen = seen
-        return torch.cat([frozen, self.down(inner)], dim=-1)
+        return inner, frozen
 
     def cut(self, stack: nn.Module) -> None:
         """Let the last layer end in the frozen sum and A x."""

@@ -8,7 +8,7 @@ alternatives, not steps that one site would take one after the other.
 import math
 import shutil
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,10 +20,11 @@ from server.registry import Registry
 from server.settings import Settings
 from shared.accounting import GaussianEvent, epsilon, noise_for, release_noise
 from shared.errors import BudgetSpent, RoundError
-from shared.protocol import Adapter, Mechanism
+from shared.protocol import COOCCURRENCE, Adapter, Mechanism
+from simulations.attack import data_of, turns
 from simulations.crew import Crew
 from simulations.crew_grid import CrewGrid
-from simulations.grid import LocalGrid
+from simulations.grid import LocalGrid, Turn
 from simulations.scenario import Scenario
 from simulations.stage import Stage
 from simulations.world import write_site
@@ -51,23 +52,38 @@ class Trained:
 def mechanism_for(scenario: Scenario, *, private: bool) -> Mechanism:
     """Return q, sigma, clip and steps of every round.
 
-    The popularity release gets its share of the budget; sigma is then the smallest,
-    rounded up, that keeps release and all steps of all rounds within epsilon. Without
-    privacy both are zero.
+    The releases before training get their shares of the budget; sigma is then the
+    smallest, rounded up, that keeps these and all steps of all rounds within epsilon.
+    Without privacy all are zero.
     """
     if not private:
-        return scenario.mechanism(sigma=0.0, prior_sigma=0.0)
+        return scenario.mechanism(sigma=0.0, prior_sigma=0.0, head_sigma=0.0)
     asked, shape = scenario.simulation, scenario.mechanism(sigma=1.0)
     whole = release_noise(asked.epsilon, asked.delta)
-    prior_sigma = math.ceil(100 * whole / math.sqrt(asked.prior_share)) / 100
+    prior_sigma, head_sigma = (
+        math.ceil(100 * whole / math.sqrt(share)) / 100
+        for share in (asked.prior_share, asked.head_share)
+    )
+    if scenario.recipe().head != COOCCURRENCE:
+        head_sigma = 0.0
     sigma = noise_for(
         asked.epsilon,
         asked.delta,
         q=shape.q,
         steps=shape.steps * asked.rounds,
-        others=[release(prior_sigma), *_metric_events(shape, asked.rounds)],
+        others=[
+            *_releases(prior_sigma, head_sigma),
+            *_metric_events(shape, asked.rounds),
+        ],
     )
-    return scenario.mechanism(sigma=sigma, prior_sigma=prior_sigma)
+    return scenario.mechanism(
+        sigma=sigma, prior_sigma=prior_sigma, head_sigma=head_sigma
+    )
+
+
+def _releases(*sigmas: float) -> list[GaussianEvent]:
+    """Return the releases before training: every user, one step each; 0 makes none."""
+    return [GaussianEvent(q=1.0, sigma=sigma, steps=1) for sigma in sigmas if sigma]
 
 
 def _metric_events(mechanism: Mechanism, rounds: int) -> list[GaussianEvent]:
@@ -76,11 +92,6 @@ def _metric_events(mechanism: Mechanism, rounds: int) -> list[GaussianEvent]:
         return []
     sigma = mechanism.metric_sigma
     return [GaussianEvent(q=mechanism.q, sigma=sigma, steps=rounds)]
-
-
-def release(prior_sigma: float) -> GaussianEvent:
-    """Return the popularity release as an event: every user, one step."""
-    return GaussianEvent(q=1.0, sigma=prior_sigma, steps=1)
 
 
 def train_together(
@@ -97,12 +108,13 @@ def train_together(
     A site that trains ``alone`` stops where its budget ends and keeps what it has.
     """
     scenario, world, bench = stage.scenario, stage.world, stage.bench
+    hostile = turns(scenario)
     folder.mkdir(parents=True, exist_ok=True)
     sites = {
         name: write_site(
             folder,
             name,
-            bench.data / name,
+            data_of(scenario, world, name, bench.data / name, folder),
             scenario=scenario,
             users=len(data.histories),
             private=private,
@@ -122,13 +134,13 @@ def train_together(
         ),
         spec=bench.spec,
         mechanism=mechanism_for(scenario, private=private),
-        recipe=bench.recipe,
+        recipe=scenario.recipe(),
     )
     try:
         if scenario.simulation.engine == "ray":
             _by_ray(settings, sites, watch)
         else:
-            _in_process(settings, sites, watch, stage.crew)
+            _in_process(settings, sites, watch, stage.crew, hostile)
     except RoundError:
         if not (alone and all(_budget_is_spent(site) for site in sites.values())):
             raise
@@ -138,7 +150,7 @@ def train_together(
 
 def _lone_terms(scenario: Scenario) -> dict[str, object]:
     """Return what suits a site alone: its own quorum, and nothing for Krum to pick."""
-    krum = scenario.overrides["federation"].get("rule") == "krum"
+    krum = scenario.overrides["federation"].get("rule") in {"krum", "multikrum"}
     return {"quorum": 1, **({"rule": "fedavg"} if krum else {})}
 
 
@@ -149,7 +161,11 @@ def _budget_is_spent(folder: Path) -> bool:
 
 
 def _in_process(
-    settings: Settings, sites: dict[str, Path], watch: Watch, crew: Crew
+    settings: Settings,
+    sites: dict[str, Path],
+    watch: Watch,
+    crew: Crew,
+    hostile: Mapping[str, Turn],
 ) -> None:
     """Run the server in this process, and the clients too or at the crew's workers."""
     nodes = {name: {"site": str(site.resolve())} for name, site in sites.items()}
@@ -158,7 +174,11 @@ def _in_process(
         if isinstance(event, RoundReport):
             watch(event)
 
-    grid = CrewGrid(crew, nodes) if crew.workers > 1 else LocalGrid(app, nodes)
+    grid = (
+        CrewGrid(crew, nodes, turns=hostile)
+        if crew.workers > 1
+        else LocalGrid(app, nodes, turns=hostile)
+    )
     federate(grid, settings, tell)
 
 
@@ -216,7 +236,7 @@ def epsilon_after(scenario: Scenario, rounds: int) -> float:
         q=mechanism.q, sigma=mechanism.sigma, steps=mechanism.steps * rounds
     )
     charged = [
-        release(mechanism.prior_sigma),
+        *_releases(mechanism.prior_sigma, mechanism.head_sigma),
         steps,
         *_metric_events(mechanism, rounds),
     ]

@@ -14,6 +14,7 @@ from shared.programs import QUIET
 
 ROLES = {  # name: (where, one line of help)
     "simulate": ("simulations.simulate:app", "Run a whole federation on this machine."),
+    "compare": ("simulations.report.compare_cli:app", "Set runs side by side."),
     "site": ("client.cli:app", "Connect and look after one site."),
     "server": ("server.cli:app", "Run a federation of sites."),
     "bench": ("simulations.bench.cli:app", "Measure how fast it is on this machine."),

@@ -16,12 +16,13 @@ from client.serving.model import Ints, Mask, Served
 from client.serving.rank import Wish, rank
 from client.serving.taste import Past
 from shared.accounting import noise_for
-from shared.metrics import Floats, interval, ndcg
+from shared.metrics import Floats, ndcg
 from shared.protocol import Array
 from simulations import arms, scores
 from simulations.arms import Trained
-from simulations.evaluate import CUT
 from simulations.newcomers import Fold, Opened, before, open_doors
+from simulations.ranking import CUT
+from simulations.resampling import Figure, intervals
 from simulations.split import HeldOut, Split, UserSplit
 from simulations.stage import Stage
 from simulations.world import World, write_data
@@ -138,16 +139,17 @@ def _opened(stage: Stage, fold: Fold) -> Iterator[tuple[Opened, Split]]:
 
 def _train(stage: Stage, fold: Fold) -> tuple[World, list[Trained]]:
     """Train a federation without the fold's users and items."""
+    stage = stage.of("federated")
     asked, folder = stage.scenario.simulation, stage.out / "cold" / str(fold.number + 1)
     training = tuple(before(data, fold) for data in stage.world.training)
-    world = World(stage.world.names, training, ())
+    world = World(stage.world.names, training, (), stage.world.unseen)
     write_data(folder / "data", world)
     bench = replace(stage.bench, data=folder / "data")
     trained = arms.train_together(
         replace(stage, out=folder, world=world, bench=bench),
         folder,
         private=not asked.no_dp,
-        names=world.names,
+        names=world.trains,
         alone=False,
         watch=lambda told: stage.tell("cold", asked.rounds * fold.of, told),
     )
@@ -257,6 +259,5 @@ def _slice(name: str, ranks: Sequence[Ranks], rng: np.random.Generator) -> Slice
     )
 
 
-def _figure(values: Floats, rng: np.random.Generator) -> dict[str, float]:
-    low, high = interval(lambda users: float(values[users].mean()), len(values), rng)
-    return {"mean": float(values.mean()), "low": low, "high": high}
+def _figure(values: Floats, rng: np.random.Generator) -> Figure:
+    return intervals(values[:, None], rng)[0]

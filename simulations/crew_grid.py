@@ -26,7 +26,7 @@ from flwr.proto.message_pb2 import Message as MessageProto
 
 from shared.errors import WorkerLost
 from simulations.crew import Crew, Worker
-from simulations.grid import LocalGrid, Scalar, answered, enter_run
+from simulations.grid import LocalGrid, Scalar, Turn, answered, enter_run
 
 APP = "client.app:app"
 
@@ -38,12 +38,18 @@ class CrewGrid(LocalGrid):
         crew: Of two workers or more.
         sites: Name of the site -> its node config, with its folder under ``site``.
         app: Module and name of the ClientApp that every site runs.
+        turns: Name of a hostile site -> what it sends instead of its honest reply.
     """
 
     def __init__(
-        self, crew: Crew, sites: Mapping[str, Mapping[str, Scalar]], *, app: str = APP
+        self,
+        crew: Crew,
+        sites: Mapping[str, Mapping[str, Scalar]],
+        *,
+        app: str = APP,
+        turns: Mapping[str, Turn] | None = None,
     ) -> None:
-        super().__init__(_app(app), sites)
+        super().__init__(_app(app), sites, turns=turns)
         self._path = app
         self._worker = {
             node: crew.at(Path(str(context.node_config["site"])))
@@ -92,7 +98,8 @@ class CrewGrid(LocalGrid):
                 Error(ErrorCode.CLIENT_APP_CRASHED, str(lost)), reply_to=message
             )
         self._contexts[node] = context_from_proto(ContextProto.FromString(context))
-        return message_from_proto(MessageProto.FromString(reply))
+        honest = message_from_proto(MessageProto.FromString(reply))
+        return self._as_sent(message, honest)
 
 
 def answer(app: str, message: bytes, context: bytes) -> tuple[bytes, bytes]:

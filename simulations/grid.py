@@ -12,6 +12,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 Scalar = bool | int | float | str
+Turn = Callable[[Message, Message], Message]  # what was asked, honest reply -> sent
 _APP_RAISED = 2  # Flower's code for "the ClientApp raised an exception"
 
 
@@ -39,6 +40,7 @@ class LocalGrid(Grid):
             simulation shows none.
         hold: Says of a reply whether it is late; it is held back, to rehearse a
             straggler.
+        turns: Name of a hostile site -> what it sends instead of its honest reply.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class LocalGrid(Grid):
         *,
         named: bool = True,
         hold: Callable[[Message], bool] = lambda _reply: False,
+        turns: Mapping[str, Turn] | None = None,
     ) -> None:
         enter_run()
         self._app = app
         self._named = named
         self._hold = hold
+        self._turns = turns or {}
         self._names = dict(enumerate(sites, start=1))
         self._contexts = {
             node: Context(1, node, dict(sites[name]), RecordDict(), {})
@@ -118,4 +122,10 @@ class LocalGrid(Grid):
     def _answer(self, message: Message) -> Message:
         """Run the app on its own copy of the message."""
         context = self._contexts[message.metadata.dst_node_id]
-        return answered(self._app, copy.deepcopy(message), context)
+        reply = answered(self._app, copy.deepcopy(message), context)
+        return self._as_sent(message, reply)
+
+    def _as_sent(self, message: Message, reply: Message) -> Message:
+        """Return what the site sends: its honest reply, unless it is hostile."""
+        turn = self._turns.get(self._names[message.metadata.dst_node_id])
+        return turn(message, reply) if turn else reply

@@ -5,6 +5,8 @@ mere popularity. Whoever knows all three is the oracle, and nothing can beat it.
 here describes real people, and no file is read.
 """
 
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +46,7 @@ RANK_POWER: Final = 0.25
 FEWEST: Final = 12
 MOST: Final = 40
 SPREAD: Final = 6.0
+TOGETHER: Final = 1024  # users whose choices are drawn at once
 FIRST_DAY: Final = 1_735_689_600  # 2025-01-01 in Unix seconds
 DAY: Final = 86_400
 
@@ -96,8 +99,9 @@ def generate(
     catalogue = _catalogue(rng, truth)
     personas = _personas(rng, users)
     histories = tuple(
-        _history(rng, f"user-{number:05d}", choice_weights(truth, persona))
-        for number, persona in enumerate(personas)
+        history
+        for first in range(0, users, TOGETHER)
+        for history in _histories(rng, truth, personas[first : first + TOGETHER], first)
     )
     data = SiteData(catalogue=catalogue, histories=histories)
     return Population(data=data, items=truth, personas=personas)
@@ -109,11 +113,16 @@ def choice_weights(items: Items, persona: Persona) -> Floats:
     A choice follows the crowd or one theme of the taste; within the theme, odds favour
     the home domain, the own clan and well-known items.
     """
+    return _choices(items, persona.home, persona.clan, persona.taste)
+
+
+def _choices(items: Items, home: int, clan: int, tastes: Floats) -> Floats:
+    """Return choice weights ``[..., items]`` for ``tastes`` ``[..., themes]``."""
     odds = items.popularity**RANK_POWER
-    odds = odds * np.where(items.domains == persona.home, HOME_ODDS, 1.0)
-    odds = odds * np.where(items.clans == persona.clan, CLAN_ODDS, 1.0)
+    odds = odds * np.where(items.domains == home, HOME_ODDS, 1.0)
+    odds = odds * np.where(items.clans == clan, CLAN_ODDS, 1.0)
     per_theme = odds[:, None] * items.themes
-    by_taste: Floats = per_theme / per_theme.sum(axis=0) @ persona.taste
+    by_taste: Floats = tastes @ (per_theme / per_theme.sum(axis=0)).T
     return CROWD * items.popularity + (1 - CROWD) * by_taste
 
 
@@ -129,10 +138,19 @@ def oracle_scores(population: Population, user: int) -> Floats:
 def draw(rng: np.random.Generator, weights: Floats, events: int) -> Ints:
     """Draw ``events`` positions one after the other, without replacement.
 
-    Sorting log-weights plus Gumbel noise does it at once (Kool et al., ICML 2019).
+    Each item arrives at a time drawn with its weight as the rate, and the first to
+    arrive are drawn: an exponential race, which does it at once (Efraimidis and
+    Spirakis 2006).
+
+    Args:
+        rng: Draws the times.
+        weights: ``[..., items]``, one race in each row.
+        events: How many to draw in each.
     """
-    keys = np.log(weights) + rng.gumbel(size=weights.size)
-    return np.argsort(-keys)[:events]
+    times = rng.standard_exponential(weights.shape) / weights
+    first = np.argpartition(times, events - 1, axis=-1)[..., :events]
+    order = np.argsort(np.take_along_axis(times, first, -1), axis=-1)
+    return np.take_along_axis(first, order, -1)
 
 
 def _items(rng: np.random.Generator, count: int) -> Items:
@@ -170,16 +188,35 @@ def _taste(rng: np.random.Generator) -> Floats:
     return taste
 
 
-def _history(rng: np.random.Generator, user: str, weights: Floats) -> UserHistory:
-    """Choices of one user, days apart."""
-    events = min(FEWEST - 1 + int(rng.geometric(1 / (SPREAD + 1))), MOST)
-    gaps = 60 + rng.exponential(2 * DAY, size=events).astype(np.int64)
-    return UserHistory(
-        user=user,
-        items=draw(rng, weights, events),
-        times=FIRST_DAY + rng.integers(90 * DAY) + np.cumsum(gaps),
-        likes=np.ones(events, dtype=np.bool_),
-    )
+def _histories(
+    rng: np.random.Generator, items: Items, personas: Sequence[Persona], first: int
+) -> Iterator[UserHistory]:
+    """Yield the choices of some users, days apart; ``first`` is the first's number."""
+    chosen = draw(rng, _all_choices(items, personas), MOST)
+    spread = rng.geometric(1 / (SPREAD + 1), size=len(personas))
+    events = np.minimum(FEWEST - 1 + spread, MOST)
+    gaps = 60 + rng.exponential(2 * DAY, size=chosen.shape).astype(np.int64)
+    begun = FIRST_DAY + rng.integers(90 * DAY, size=(len(personas), 1))
+    times = begun + np.cumsum(gaps, axis=1)
+    for row, count in enumerate(events):
+        yield UserHistory(
+            user=f"user-{first + row:05d}",
+            items=chosen[row, :count].copy(),
+            times=times[row, :count].copy(),
+            likes=np.ones(count, dtype=np.bool_),
+        )
+
+
+def _all_choices(items: Items, personas: Sequence[Persona]) -> Floats:
+    """Return choice weights ``[users, items]``; users of one home and clan at once."""
+    weights = np.empty((len(personas), len(items.domains)))
+    alike = defaultdict(list)
+    for row, persona in enumerate(personas):
+        alike[persona.home, persona.clan].append(row)
+    for (home, clan), rows in alike.items():
+        tastes = np.stack([personas[row].taste for row in rows])
+        weights[rows] = _choices(items, home, clan, tastes)
+    return weights
 
 
 def _catalogue(rng: np.random.Generator, items: Items) -> Catalogue:

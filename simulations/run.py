@@ -1,22 +1,24 @@
 """One simulation from scenario to report: world, arms, evaluation, files."""
 
-import math
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 
+from client.mapping import FILE
 from shared.errors import ConfigError
-from shared.limits import PURPOSES
-from simulations import arms, evaluate, jobs, report
+from simulations import arms, jobs
 from simulations.arms import Trained
-from simulations.crew import Crew, at_once
-from simulations.evaluate import Outcome, Ranking
-from simulations.scenario import Scenario
-from simulations.stage import Bench, Stage, Tell, arm_folder, main_arm, to_train
-from simulations.world import World, make_world, write_data
+from simulations.crew import Crew
+from simulations.footprint import Watched
+from simulations.outcomes import outcomes
+from simulations.report import build, files, page
+from simulations.scenario import NOT_PRIVATE, Scenario
+from simulations.stage import CENTRAL, LOCAL, Bench, Stage, Tell, arm_folder, to_train
+from simulations.world import CENTRE, World, centre, make_world, write_data
 
 
 def simulate(
@@ -27,7 +29,7 @@ def simulate(
     tell: Tell,
     newcomers: bool = False,
     crew: Crew | None = None,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Run the scenario in ``out`` and return its report, which is also written there.
 
     Args:
@@ -48,21 +50,24 @@ def simulate(
     bench = _prepare(out, scenario, world, crew)
     stage = Stage(out, scenario, world, bench, resume, tell, crew)
     prepared = time.monotonic()
-    trained = _train(stage)
+    with Watched() as memory:
+        trained = _train(stage)
     fitted = time.monotonic()
-    outcomes = _outcomes(stage, trained)
+    found = outcomes(stage, trained)
     timing = {
         "prepare_s": round(prepared - begun, 3),
         "train_s": round(fitted - prepared, 3),
         "evaluate_s": round(time.monotonic() - fitted, 3),
     }
-    made = report.build(stage, trained, outcomes, timing)
+    made = build.build(stage, trained, found, timing)
+    made["memory"] = memory.told()
     if newcomers:
         from simulations import cold  # noqa: PLC0415  # torch, only when it is asked
 
         made["cold"] = cold.section(cold.cold_start(stage))
-    report.write(out, made)
-    report.save_adapter(stage, trained)
+    files.write(out, made)
+    page.write_page(out, made)
+    files.save_adapter(stage, trained)
     return made
 
 
@@ -92,7 +97,7 @@ def _prepare(
     spec = (crew or Crew()).do(start, jobs.begin, start, scenario)
     if not scenario.simulation.no_dp:
         arms.mechanism_for(scenario, private=True)  # found meanwhile, and kept
-    return Bench(spec.result(), scenario.recipe(), start, data)
+    return Bench(spec.result(), start, data)
 
 
 def _train(stage: Stage) -> dict[str, list[Trained]]:
@@ -107,74 +112,33 @@ def _train(stage: Stage) -> dict[str, list[Trained]]:
 
 
 def _groups(stage: Stage, arm: str) -> Sequence[tuple[str, ...]]:
-    """Return who trains together: ``local`` is one federation for each site."""
-    names = stage.world.names
-    return [(name,) for name in names] if arm == "local" else [names]
+    """Return who trains together; hostile sites have no part where nobody shares."""
+    names, honest = stage.world.trains, stage.honest()
+    if arm in LOCAL:
+        return [(name,) for name in honest]
+    return [(CENTRE,)] if arm == CENTRAL else [names]
 
 
 def _train_group(stage: Stage, arm: str, names: tuple[str, ...]) -> list[Trained]:
     """Train one federation of an arm."""
+    stage = stage.of(arm)
     asked = stage.scenario.simulation
     folder = arm_folder(stage.out, stage.scenario, arm)
     of = asked.rounds * len(_groups(stage, arm))
+    alone = arm in LOCAL
     return arms.train_together(
-        stage,
-        folder / names[0] if arm == "local" else folder,
-        private=not asked.no_dp and arm != "federated-no-dp",
+        _centred(stage, folder) if arm == CENTRAL else stage,
+        folder / names[0] if alone else folder,
+        private=not asked.no_dp and arm not in NOT_PRIVATE,
         names=names,
-        alone=arm == "local",
+        alone=alone or arm == CENTRAL,
         watch=lambda told: stage.tell(arm, of, told),
     )
 
 
-def _outcomes(stage: Stage, trained: Mapping[str, Sequence[Trained]]) -> list[Outcome]:
-    """Rank every site's held-out events by every arm."""
-    asked = stage.scenario.simulation.arms
-    ranked = {arm: _ranked(stage, arm, trained) for arm in asked}
-    return [
-        Outcome(
-            arm,
-            _spent(stage, arm, trained),
-            {name: ranking.result() for name, ranking in sites.items()},
-        )
-        for arm, sites in ranked.items()
-    ]
-
-
-def _ranked(
-    stage: Stage, arm: str, trained: Mapping[str, Sequence[Trained]]
-) -> dict[str, Future[Ranking]]:
-    """Let every site's held-out events be ranked by one arm."""
-    world, bench = stage.world, stage.bench
-    sizes = [len(data.catalogue) for data in world.training]
-    held = dict(zip(world.names, zip(world.splits, sizes, strict=True), strict=True))
-    if arm == "popularity":
-        popular = stage.crew.do(bench.data, jobs.popularity, world).result()
-        return {
-            name: at_once(evaluate.rank_site, evaluate.constant(counts), *held[name])
-            for name, counts in zip(world.names, popular, strict=True)
-        }
-    known = bench.spec, bench.recipe
-    if arm == "text":
-        return {
-            site.name: stage.crew.do(
-                site.folder, jobs.rank_frozen, site, *known, *held[site.name]
-            )
-            for site in trained[main_arm(stage.scenario) or ""]
-        }
-    return {
-        site.name: stage.crew.do(
-            site.folder, jobs.rank_trained, site, *known, bench.start, *held[site.name]
-        )
-        for site in trained[arm]
-    }
-
-
-def _spent(stage: Stage, arm: str, trained: Mapping[str, Sequence[Trained]]) -> float:
-    """Return what an arm's sites spent at most, recomputed from their ledgers."""
-    if arm == "popularity" or stage.scenario.simulation.insecure_test_noise:
-        return math.inf
-    if arm == "text":
-        sites = trained[main_arm(stage.scenario) or ""]
-        return max(arms.spent(site, "popularity") for site in sites)
-    return max(arms.spent(site, *PURPOSES) for site in trained[arm])
+def _centred(stage: Stage, folder: Path) -> Stage:
+    """Return the stage with all users at one site, whose data are written once."""
+    world, data = centre(stage.world, stage.honest()), folder / "data"
+    if not (data / CENTRE / FILE).exists():
+        write_data(data, world)
+    return replace(stage, world=world, bench=replace(stage.bench, data=data))

@@ -1,8 +1,8 @@
 """What one simulation is asked: defaults, then a TOML file, then the command line."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,27 @@ from shared.protocol import AdapterSpec, Mechanism, Recipe
 if TYPE_CHECKING:
     from server.settings import Federation
 
-ARMS = ("popularity", "text", "local", "federated", "federated-no-dp")
-DEFAULT_ARMS = ("popularity", "text", "local", "federated")
+NOT_PRIVATE = (  # arms that promise nothing, whatever the budget
+    *("popularity", "item-knn", "ease", "als", "bpr"),
+    *("central-no-dp", "local-no-dp", "federated-no-dp"),
+)
+ARMS = (
+    *("popularity", "dp-popularity", "item-knn", "ease", "als", "bpr"),
+    *("text", "text-dp-popularity", "cf"),
+    *("central-no-dp", "local-no-dp", "local", "federated-no-dp", "federated"),
+)
+DEFAULT_ARMS = ("popularity", "text-dp-popularity", "local", "federated")
+SPLITS = ("leave-two-out", "leave-one-out")
+POSITIVES = ("likes", "all")
+ATTACKS = ("random", "sign-flip", "promotion")
 PRECISIONS = ("auto", "float32", "bfloat16")
 PARTITIONS = ("iid", "size", "taste", "domain")
 ENGINES = ("inprocess", "ray")
+_FOR_NO_DP = {"simulation", "mechanism", "recipe", "federation"}
+_OTHER_TABLES = ("simulation", "budgets", "attack", "no-dp")
 TABLES: Mapping[str, frozenset[str]] = {
     # what a scenario may set of each; the rest follows from the scenario itself
-    "spec": frozenset({"modules", "rank", "scale", "seed", "max-tokens"}),
+    "spec": frozenset({"modules", "rank", "scale", "down", "seed", "max-tokens"}),
     "mechanism": frozenset({"q", "clip", "steps", "metric-sigma"}),
     "recipe": frozenset(Recipe.__dataclass_fields__) - {"seed"},
     "federation": frozenset(
@@ -39,6 +52,32 @@ TABLES: Mapping[str, frozenset[str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attack:
+    """The table ``[attack]``: what some sites do instead of what they are asked.
+
+    Attributes:
+        kind: ``random``, ``sign-flip`` or ``promotion`` (of one item).
+        sites: How many sites attack, the last ones; 0 is a peaceful world.
+        strength: Factor on what an attacking site sends.
+    """
+
+    kind: str = "sign-flip"
+    sites: int = 0
+    strength: float = 1.0
+
+    def faults(self) -> list[str]:
+        """Return one sentence for each value out of range."""
+        faults = []
+        if self.kind not in ATTACKS:
+            faults.append(f"kind={self.kind!r} is not one of {', '.join(ATTACKS)}")
+        if self.sites < 0:
+            faults.append(f"sites={self.sites} must not be below 0")
+        if not 0 < self.strength < float("inf"):
+            faults.append(f"strength={self.strength} must be finite and above 0")
+        return faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
     """The table ``[simulation]``.
 
@@ -46,11 +85,23 @@ class Simulation:
         data: Folder of a data set; empty for the generated population.
         sites: Number of sites.
         users: Number of generated users, all sites together.
+        items: Number of generated items.
+        split: ``leave-two-out``, or ``leave-one-out``, which trains on the validation
+            event as well.
+        positives: ``likes``, or ``all``: every event counts as a like.
+        negatives: Also rank among so many random items that the user never met; 0 for
+            the full ranking alone.
+        cold_items: Share of the items whose events no site may train on.
+        unseen_sites: So many sites, the last ones, never train: they are served with
+            what the others trained.
+        curves: Whether every round's version is measured on validation events.
         rounds: Rounds of every trained arm.
         epsilon: Budget of each site, for all its rounds and its popularity release.
         delta: Target delta of each site.
         prior_share: Part of the budget for the popularity release, as a share of mu**2
             (Gaussian DP), which adds up over releases.
+        head_share: The same for the co-occurrence release, where the recipe asks for
+            one.
         partition: How users come to sites: iid, size, taste or domain.
         attribute: Catalogue attribute that taste and domain go by; empty: found.
         engine: ``inprocess`` or ``ray``.
@@ -67,10 +118,18 @@ class Simulation:
     data: str = ""
     sites: int = 3
     users: int = 900
+    items: int = 1320
+    split: str = "leave-two-out"
+    positives: str = "likes"
+    negatives: int = 0
+    cold_items: float = 0.0
+    unseen_sites: int = 0
+    curves: bool = True
     rounds: int = 5
     epsilon: float = 8.0
     delta: float = 1e-5
     prior_share: float = 0.4
+    head_share: float = 0.3
     partition: str = "iid"
     attribute: str = ""
     engine: str = "inprocess"
@@ -90,6 +149,8 @@ class Simulation:
                 ("partition", self.partition, PARTITIONS),
                 ("engine", self.engine, ENGINES),
                 ("precision", self.precision, PRECISIONS),
+                ("split", self.split, SPLITS),
+                ("positives", self.positives, POSITIVES),
                 *(("arms", arm, ARMS) for arm in self.arms),
             )
             if value not in known
@@ -107,13 +168,31 @@ class Simulation:
             faults.append(
                 f"epsilon={self.epsilon} must be finite and above 0; see --no-dp"
             )
-        if not 0 < self.prior_share < 1:
-            faults.append(f"prior-share={self.prior_share} is not in (0, 1)")
+        faults += [
+            f"{name}={share} is not in (0, 1)"
+            for name, share in (
+                ("prior-share", self.prior_share),
+                ("head-share", self.head_share),
+                ("prior-share + head-share", self.prior_share + self.head_share),
+            )
+            if not 0 < share < 1
+        ]
         if not 0 < self.delta < 1:
             faults.append(f"delta={self.delta} is not in (0, 1)")
+        if not 0 <= self.cold_items < 1:
+            faults.append(f"cold-items={self.cold_items} is not in [0, 1)")
+        if not 0 <= self.unseen_sites < max(1, self.sites):
+            faults.append(
+                f"unseen-sites={self.unseen_sites} must leave one of {self.sites} "
+                "sites that trains"
+            )
         faults += [
             f"{name}={value} must not be below 0"
-            for name, value in (("seed", self.seed), ("workers", self.workers))
+            for name, value in (
+                ("seed", self.seed),
+                ("workers", self.workers),
+                ("negatives", self.negatives),
+            )
             if value < 0
         ]
         return faults
@@ -127,11 +206,31 @@ class Scenario:
         simulation: What to run.
         overrides: Table name -> keys that differ from the defaults.
         budgets: Site name -> its own epsilon.
+        attack: What hostile sites do.
+        no_dp: The same tables again, for arms without privacy: what learns best under
+            noise is not what learns best without.
+        name: Of its file; ``generated`` without one.
     """
 
     simulation: Simulation
     overrides: Mapping[str, Mapping[str, Any]]
     budgets: Mapping[str, float]
+    attack: Attack = Attack()
+    no_dp: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    name: str = "generated"
+
+    def of(self, arm: str) -> "Scenario":
+        """Return the scenario as an arm runs it, with ``no_dp`` merged where due."""
+        own = self.simulation
+        if not self.no_dp or not (own.no_dp or arm in NOT_PRIVATE):
+            return self
+        rounds = self.no_dp.get("simulation", {}).get("rounds", own.rounds)
+        merged = {
+            name: {**keys, **self.no_dp.get(name, {})}
+            for name, keys in self.overrides.items()
+        }
+        asked = replace(own, rounds=rounds)
+        return replace(self, simulation=asked, overrides=merged, no_dp={})
 
     def tables(self) -> dict[str, Any]:
         """Return the scenario as it would stand in a file: all that makes the result.
@@ -148,6 +247,8 @@ class Scenario:
             "simulation": own,
             **{name: dict(keys) for name, keys in self.overrides.items() if keys},
             **({"budgets": dict(self.budgets)} if self.budgets else {}),
+            **({"attack": asdict(self.attack)} if self.attack.sites else {}),
+            **({"no-dp": dict(self.no_dp)} if self.no_dp else {}),
         }
 
     def spec(self, base: str) -> AdapterSpec:
@@ -182,7 +283,8 @@ def read_scenario(
 
     Args:
         file: A TOML file with tables ``[simulation]``, ``[spec]``, ``[mechanism]``,
-            ``[recipe]``, ``[federation]`` and ``[budgets]``, or None.
+            ``[recipe]``, ``[federation]``, ``[budgets]`` and ``[attack]``, and for arms
+            without privacy ``[no-dp.mechanism]`` and so on; or None.
         options: Keys of ``[simulation]`` in kebab-case; None where not given.
         sets: Such as ``recipe.rank=64`` or ``epsilon=2``, read as TOML values.
 
@@ -194,17 +296,17 @@ def read_scenario(
     own.update({key: value for key, value in options.items() if value is not None})
     for text in sets:
         table, key, value = _assignment(text)
-        tables.setdefault(table, {})[key] = value
+        _inner(tables, table)[key] = value
+    no_dp = tables.get("no-dp", {})
     faults = [
         f"unknown table [{name}]"
-        for name in sorted(tables.keys() - {*TABLES, "simulation", "budgets"})
+        for name in sorted(tables.keys() - {*TABLES, *_OTHER_TABLES})
     ]
-    for name, known in TABLES.items():
-        named = {key.replace("_", "-") for key in known}
-        faults += [
-            f"unknown key {name}.{key}"
-            for key in sorted(tables.get(name, {}).keys() - named)
-        ]
+    faults += [
+        *_unknown("", tables, TABLES),
+        *_unknown("no-dp.", no_dp, {**TABLES, "spec": {}, "simulation": {"rounds"}}),
+        *(f"unknown table [no-dp.{n}]" for n in sorted(no_dp.keys() - _FOR_NO_DP)),
+    ]
     if faults:
         raise ConfigError("\n  ".join(["scenario:", *faults]))
     simulation = read(Simulation, own, "[simulation]")
@@ -212,9 +314,35 @@ def read_scenario(
         simulation=simulation,
         overrides={name: tables.get(name, {}) for name in TABLES},
         budgets=_budgets(tables.get("budgets", {}), simulation.sites),
+        attack=_attack(tables.get("attack", {}), simulation.sites),
+        no_dp=no_dp,
+        name=file.stem if file else "generated",
     )
-    _ = scenario.spec("0" * 64), scenario.recipe(), scenario.mechanism(sigma=1.0)
+    for arm in ("federated", "federated-no-dp"):
+        sent = scenario.of(arm)
+        _ = sent.spec("0" * 64), sent.recipe(), sent.mechanism(sigma=1.0)
     return scenario
+
+
+def _inner(tables: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return the table with a dotted name, which is made if need be."""
+    table: dict[str, Any] = tables
+    for part in name.split("."):
+        table = table.setdefault(part, {})
+    return table
+
+
+def _unknown(
+    where: str, tables: Mapping[str, Any], known: Mapping[str, Collection[str]]
+) -> list[str]:
+    """Return one sentence for each key that a table may not have."""
+    return [
+        f"unknown key {where}{name}.{key}"
+        for name, keys in known.items()
+        for key in sorted(
+            tables.get(name, {}).keys() - {key.replace("_", "-") for key in keys}
+        )
+    ]
 
 
 def site_names(count: int) -> tuple[str, ...]:
@@ -248,8 +376,25 @@ def _assignment(text: str) -> tuple[str, str, object]:
     try:
         parsed: object = tomllib.loads(f"v = {value}")["v"]
     except tomllib.TOMLDecodeError:
-        parsed = value
+        parsed = _number_or_word(value)
     return table or "simulation", key, parsed
+
+
+def _number_or_word(value: str) -> float | str:
+    """Return ``.5`` as people write it, which TOML does not read; else the word."""
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _attack(given: Mapping[str, object], sites: int) -> Attack:
+    attack = read(Attack, dict(given), "[attack]")
+    if attack.sites >= sites:
+        raise ConfigError(
+            f"attack.sites={attack.sites} leaves no honest site of {sites}"
+        )
+    return attack
 
 
 def _budgets(given: Mapping[str, object], sites: int) -> dict[str, float]:

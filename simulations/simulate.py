@@ -1,9 +1,9 @@
-"""``tacit simulate``: parse, run, show progress, print."""
+"""``tacit simulate``: parse, run once or as a sweep, show progress, print."""
 
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -27,9 +27,13 @@ app = typer.Typer(no_args_is_help=False)
 @app.command()
 def simulate(  # noqa: PLR0913  # one parameter for each option of the command
     scenario: Annotated[
-        Path | None, typer.Argument(help="A scenario file (TOML).")
+        Path | None,
+        typer.Argument(help="A scenario that comes with Tacit, or a TOML file."),
     ] = None,
     *,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the scenarios that come with Tacit.")
+    ] = False,
     data: Annotated[
         Path | None, typer.Option(help="Data set folder; default: generated.")
     ] = None,
@@ -45,14 +49,16 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
     engine: Annotated[str | None, typer.Option(help="inprocess or ray.")] = None,
     arms: Annotated[
         str | None,
-        typer.Option(help="Of popularity,text,local,federated,federated-no-dp."),
+        typer.Option(help="Such as popularity,ease,local,federated: docs/simulate.md."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of data, partition and order.")
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes that train; 1: this one, 0: as many as pay."),
+        typer.Option(
+            help="Processes that train, in a sweep runs at a time; 0: as many as pay."
+        ),
     ] = None,
     no_dp: Annotated[
         bool, typer.Option("--no-dp", help="Train without clip and noise: NOT PRIVATE.")
@@ -75,16 +81,25 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
         list[str] | None,
         typer.Option("--set", help="Any setting, e.g. recipe.factors=16."),
     ] = None,
+    sweeps: Annotated[
+        list[str] | None,
+        typer.Option("--sweep", help="Values of any setting, e.g. epsilon=1,2,4."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="So many seeds, from --seed on.", min=1)
+    ] = None,
 ) -> None:
     """Train a federation on this machine and compare arms on held-out events.
 
-    SCENARIO is a TOML file; the options below win over what it says.
+    SCENARIO is a name that --list shows, or a TOML file; the options win over it.
 
-    Every run leaves a folder: report.json, events.jsonl, config.toml, the adapter as a
-    PEFT folder, and each site with its ledger.
+    Every run leaves a folder: report.html, report.json, events.jsonl, config.toml, the
+    adapter as a PEFT folder, and each site with its ledger. A sweep leaves one with
+    all its runs and a report over them.
     """
-    from simulations.scenario import read_scenario  # noqa: PLC0415  # when there is work
-
+    if listed:
+        _list()
+        return
     options = {
         "data": str(data.resolve()) if data else None,
         "sites": sites,
@@ -98,11 +113,18 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
         "workers": workers,
         "no-dp": no_dp or None,
     }
-    asked = read_scenario(scenario, options, sets or [])
+    ask = partial(_asked, scenario, options, tuple(sets or ()))
     folder = out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    if sweeps or seeds:
+        from simulations.sweep_command import run_sweep  # noqa: PLC0415
+
+        plan = _name(scenario), ask, sweeps or [], seeds or 1
+        run_sweep(*plan, folder, resume=resume, workers=workers or 0, as_json=as_json)
+        return
+    asked = ask(())
     with _crew(asked) as crew, _progress(asked) as tell:
         with uncollected():  # the crew loads meanwhile
-            from simulations.report import show  # noqa: PLC0415
+            from simulations.report.table import show  # noqa: PLC0415
             from simulations.run import simulate as run_simulation  # noqa: PLC0415
 
         logging.getLogger("flwr").setLevel(logging.ERROR)
@@ -115,9 +137,37 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
     from rich.console import Console  # noqa: PLC0415
 
     show(made, Console(width=None if sys.stdout.isatty() else 118))
+    if crew.workers > 1 and made["memory"]:
+        typer.echo(_server_memory(made["memory"]))
     typer.echo(f"Report, ledgers and adapter: {folder}")
     if (folder / "adapter").is_dir():
         typer.echo(f"Serve it at a site: {_serving(folder)}")
+
+
+def _list() -> None:
+    """Print each scenario that comes with Tacit, and the question that it asks."""
+    from simulations.shelf import about, packaged  # noqa: PLC0415
+
+    for name, file in packaged().items():
+        typer.echo(f"{name:14} {about(file)}")
+
+
+def _asked(
+    scenario: Path | None,
+    options: Mapping[str, object],
+    sets: Sequence[str],
+    more: Sequence[str],
+) -> "Scenario":
+    """Return what is asked: the scenario, then the options, the sets and ``more``."""
+    from simulations.scenario import read_scenario  # noqa: PLC0415  # when there is work
+    from simulations.shelf import found, with_data  # noqa: PLC0415
+
+    file = found(scenario) if scenario else None
+    return with_data(read_scenario(file, options, [*sets, *more]), _name(scenario))
+
+
+def _name(scenario: Path | None) -> str:
+    return scenario.stem if scenario else "generated"
 
 
 def _crew(asked: "Scenario") -> "Crew":
@@ -129,6 +179,12 @@ def _crew(asked: "Scenario") -> "Crew":
     if own.engine == "ray":
         workers = 1  # Ray spreads the sites
     return Crew(workers, partial(be_ready, own.base, max(1, cores() // workers)))
+
+
+def _server_memory(told: Mapping[str, float]) -> str:
+    """Return what the process of the server took; the sites are at the workers."""
+    before, grown = told["before_mib"], told["grown_mib"]
+    return f"Server: {before:.0f} MiB before the rounds, at most {grown:.0f} MiB more."
 
 
 def _serving(folder: Path) -> str:
@@ -180,9 +236,10 @@ def _line(asked: "Scenario", arm: str, of: int, told: "RoundReport") -> str:
 def _note(asked: "Scenario", arm: str, told: "RoundReport") -> str:
     """Return sites and epsilon so far, from the rounds that really ran."""
     from simulations.arms import epsilon_after  # noqa: PLC0415
+    from simulations.scenario import NOT_PRIVATE  # noqa: PLC0415
 
     refused = f", refused {sorted(set(told.refused.values()))}" if told.refused else ""
-    private = not asked.simulation.no_dp and arm != "federated-no-dp"
+    private = not asked.simulation.no_dp and arm not in NOT_PRIVATE
     spent = (
         f"epsilon {epsilon_after(asked, told.number):.3f}" if private else "NOT PRIVATE"
     )

@@ -1,22 +1,33 @@
 """The sites of a simulation on disk, and the held-out events that no site sees."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 
 from client.data import SiteData, save
 from client.policy import RELEASES, SitePolicy
 from client.policy_file import policy_text
 from client.site import SiteSettings, settings_text
+from shared.catalogue import Catalogue
 from shared.errors import ConfigError, DataError
 from simulations.datasets.open import open_dataset
 from simulations.partition import How, partition
 from simulations.population import generate
 from simulations.scenario import Scenario, site_names
-from simulations.split import Split, leave_two_out
+from simulations.split import (
+    Split,
+    cold_items,
+    leave_one_out,
+    leave_two_out,
+    with_negatives,
+)
+
+CENTRE = "central"  # name of the one site of all users
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +38,26 @@ class World:
         names: Public names, in order.
         training: What each site may train on.
         splits: What each site's users did next; stays with the simulation.
+        unseen: Names of the sites that never train.
     """
 
     names: tuple[str, ...]
     training: tuple[SiteData, ...]
     splits: tuple[Split, ...]
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def trains(self) -> tuple[str, ...]:
+        """Return the names of the sites that train."""
+        return tuple(name for name in self.names if name not in self.unseen)
+
+    def data(self, name: str) -> SiteData:
+        """Return what a site may train on."""
+        return self.training[self.names.index(name)]
+
+    def split(self, name: str) -> Split:
+        """Return what a site's users did next."""
+        return self.splits[self.names.index(name)]
 
     def __repr__(self) -> str:
         return f"World({len(self.names)} sites)"
@@ -48,17 +74,17 @@ def make_world(scenario: Scenario) -> World:
     whole = (
         open_dataset(Path(asked.data))
         if asked.data
-        else generate(rng, users=asked.users).data
+        else generate(rng, users=asked.users, items=asked.items).data
     )
     parts = partition(
-        whole,
+        _positive(whole) if asked.positives == "all" else whole,
         sites=asked.sites,
         how=_how(asked.partition),
         rng=rng,
         attribute=asked.attribute or None,
     )
     names = site_names(asked.sites)
-    splits = tuple(leave_two_out(part.histories) for part in parts)
+    splits = tuple(_held_out(part, scenario, place) for place, part in enumerate(parts))
     for name, split in zip(names, splits, strict=True):
         if not split.users:
             raise DataError(f"{name} has no user with three likes: use fewer sites")
@@ -66,7 +92,77 @@ def make_world(scenario: Scenario) -> World:
         SiteData(part.catalogue, split.train, part.people_of(split.train))
         for part, split in zip(parts, splits, strict=True)
     )
-    return World(names, training, splits)
+    return World(names, training, splits, names[asked.sites - asked.unseen_sites :])
+
+
+def _positive(data: SiteData) -> SiteData:
+    """Return the same data with every event a like."""
+    liked = (
+        replace(history, likes=np.ones(len(history), np.bool_))
+        for history in data.histories
+    )
+    return replace(data, histories=tuple(liked))
+
+
+def _held_out(part: SiteData, scenario: Scenario, place: int) -> Split:
+    """Hold out what the scenario asks for, at the site of this place."""
+    asked, ids = scenario.simulation, part.catalogue.ids
+    share = asked.cold_items
+    cold = cold_items(ids, share, asked.seed) if share else None
+    hold_out = leave_one_out if asked.split == "leave-one-out" else leave_two_out
+    split = hold_out(part.histories, cold)
+    if not asked.negatives:
+        return split
+    rng = np.random.default_rng([asked.seed, 5, place])
+    return with_negatives(split, len(ids), asked.negatives, rng)
+
+
+def centre(world: World, names: Sequence[str]) -> World:
+    """Return a world of one site: the users of these sites, all their items.
+
+    Items of equal id are one item.
+    """
+    parts = [world.data(name) for name in names]
+    first = parts[0].catalogue
+    same = all(part.catalogue.ids == first.ids for part in parts)
+    catalogue = first if same else _union([part.catalogue for part in parts])
+    histories = []
+    for part in parts:
+        places = places_in(catalogue, part.catalogue)
+        histories += [
+            replace(history, items=places[history.items]) for history in part.histories
+        ]
+    people = {user: about for part in parts for user, about in part.people.items()}
+    data = SiteData(catalogue, tuple(histories), people)
+    return World((CENTRE,), (data,), ())
+
+
+def places_in(whole: Catalogue, part: Catalogue) -> npt.NDArray[np.int64]:
+    """Return where each item of ``part`` stands in ``whole``, which has them all."""
+    return np.array([whole.position(item) for item in part.ids], np.int64)
+
+
+def _union(catalogues: Sequence[Catalogue]) -> Catalogue:
+    """Return every item of some catalogues once, as the first that has it tells it."""
+    held = {
+        item: (catalogue, place)
+        for catalogue in reversed(catalogues)
+        for place, item in enumerate(catalogue.ids)
+    }
+    names = {name for catalogue in catalogues for name in catalogue.attributes}
+    return Catalogue(
+        ids=tuple(held),
+        texts=tuple(catalogue.texts[place] for catalogue, place in held.values()),
+        attributes={
+            name: tuple(
+                catalogue.attributes[name][place]
+                if name in catalogue.attributes
+                else ()
+                for catalogue, place in held.values()
+            )
+            for name in sorted(names)
+        },
+    )
 
 
 def _how(name: str) -> How:
@@ -74,9 +170,9 @@ def _how(name: str) -> How:
 
 
 def write_data(folder: Path, world: World) -> None:
-    """Write each site's training data once; all arms read the same files."""
-    for name, data in zip(world.names, world.training, strict=True):
-        save(folder / name, data)
+    """Write the data of each site that trains once; all arms read the same files."""
+    for name in world.trains:
+        save(folder / name, world.data(name))
 
 
 def write_site(
@@ -105,7 +201,9 @@ def write_site(
     site.mkdir(parents=True, exist_ok=True)
     budget = scenario.budgets.get(name, asked.epsilon) if private else float("inf")
     declared = max(10, round(users, -1))
-    if asked.delta > 1 / declared:
+    if not private:  # delta promises nothing here, so it bounds nothing
+        declared = min(declared, int(1 / asked.delta))
+    elif asked.delta > 1 / declared:
         raise ConfigError(
             f"delta={asked.delta} is over 1/users = {1 / declared} at {name}: give a "
             "smaller --delta"

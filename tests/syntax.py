@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -42,11 +42,20 @@ def _source(path: Path) -> Source:
     return Source(path.relative_to(ROOT).as_posix(), tree, tuple(_imports(tree)))
 
 
-def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+@cache
+def nodes(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """All of a tree; many tests ask for it."""
+    return tuple(ast.walk(tree))
+
+
+@cache
+def calls(tree: ast.AST) -> tuple[tuple[str, ast.Call], ...]:
     """Each call with the name that is called: ``f`` and ``m.f`` are both ``f``."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            yield dotted(node.func).rpartition(".")[2], node
+    return tuple(
+        (dotted(node.func).rpartition(".")[2], node)
+        for node in nodes(tree)
+        if isinstance(node, ast.Call)
+    )
 
 
 def dotted(node: ast.AST) -> str:
@@ -58,20 +67,18 @@ def dotted(node: ast.AST) -> str:
     return ""
 
 
-def _imports(tree: ast.Module) -> Iterator[Import]:
-    lazy = {
-        id(node)
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-        for node in ast.walk(function)
-    }
-    for node in ast.walk(tree):
+def _imports(tree: ast.AST, *, lazy: bool = False) -> Iterator[Import]:
+    """What is imported in a tree; ``lazy`` if that lies inside a function."""
+    for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(alias.name, id(node) in lazy)
+                yield Import(alias.name, lazy)
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                yield Import(f"{node.module}.{alias.name}", id(node) in lazy)
+                yield Import(f"{node.module}.{alias.name}", lazy)
+        elif isinstance(node, ast.stmt | ast.excepthandler | ast.match_case):
+            function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            yield from _imports(node, lazy=lazy or function)
 
 
 def importers(package: str) -> dict[str, bool]:

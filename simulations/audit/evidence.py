@@ -15,7 +15,7 @@ from simulations.audit.canaries import OneRun
 from simulations.audit.finding import Finding
 from simulations.audit.membership import Attack
 from simulations.audit.mutants import Verdict
-from simulations.report import SCHEMA
+from simulations.report.schema import SCHEMA
 
 LEDGERS = "sites/*/ledger.sqlite"  # within the folder of a run
 

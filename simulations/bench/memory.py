@@ -13,8 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,17 +24,14 @@ from client.train import train_round
 from shared.errors import TacitError
 from shared.protocol import Mechanism, Recipe
 from simulations.bench.site import Size, fresh_encoder, steady_streams, training_site
+from simulations.footprint import KIB, Watched, peak_mib
 
 LIMIT_MIB = 3072
 Q, SIZE = 0.1, Size(items=100_000, users=2560)  # 256 users in every step
 FACTORS = 64
 STEPS = 2
 PRECISION = SiteSettings(name="bench").precision  # as a site trains by default
-LOOK_S = 0.02  # between two looks at what the memory is made of
 SEED = 2026
-STATUS = Path("/proc/self/status")
-KINDS = {"own": {"RssAnon"}, "mapped": {"RssFile", "RssShmem"}}
-KIB = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,52 +141,3 @@ def _of_card(device: str) -> dict[str, float]:
     if not device.startswith("cuda"):
         return {}
     return {"peak_cuda_mib": round(torch.cuda.max_memory_allocated() / 2**20, 1)}
-
-
-def peak_mib() -> float:
-    """Return the most that was ever resident of this process's own memory.
-
-    The kernel's ``VmHWM``, where it tells: ``ru_maxrss`` begins with what the parent
-    had before this program was loaded.
-    """
-    return (
-        _status().get("VmHWM", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / KIB
-    )
-
-
-def _status() -> dict[str, int]:
-    """Return the kernel's figures of this process, in KiB; none where it gives none."""
-    if not STATUS.exists():
-        return {}
-    rows = (line.split() for line in STATUS.read_text("utf-8").splitlines())
-    return {row[0].rstrip(":"): int(row[1]) for row in rows if row[-1] == "kB"}
-
-
-class Watched:
-    """Looks, while inside, at how much is the process's own and how much is mapped.
-
-    Attributes:
-        kinds: ``own`` and ``mapped``: the most that was seen of each, in MiB; nothing
-            where the kernel does not tell.
-    """
-
-    def __init__(self) -> None:
-        self.kinds: dict[str, float] = {}
-        self._over = Event()
-        self._looking = Thread(target=self._look)
-
-    def __enter__(self) -> Self:
-        self._looking.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._looking.join()
-
-    def _look(self) -> None:
-        while not self._over.wait(LOOK_S):
-            told = _status()
-            for kind, names in KINDS.items():
-                if names <= told.keys():
-                    seen = sum(told[name] for name in names) / KIB
-                    self.kinds[kind] = max(seen, self.kinds.get(kind, 0.0))

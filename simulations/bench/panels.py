@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from simulations.audit.axes import Axis, Scale, axis, scale, tick
-from simulations.audit.plots import STYLES, Style
+from simulations.audit.plots import STYLES
+from simulations.charts.axes import Axis, Scale, axis, scale, tick
+from simulations.charts.marks import Style
 
 WIDTH, HEIGHT, COLUMNS = 420, 290, 2  # of one panel, in pixels at 100 %
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 34, 46  # margins within it

@@ -19,7 +19,6 @@ from client.heap import keep_freed_memory
 from client.site import SiteSettings
 from client.train import train_round
 from shared.protocol import Mechanism, Recipe
-from simulations.audit.axes import Axis, axis
 from simulations.bench.panels import Line, Panel, svg
 from simulations.bench.round import laps
 from simulations.bench.site import (
@@ -29,6 +28,7 @@ from simulations.bench.site import (
     steady_streams,
     training_site,
 )
+from simulations.charts.axes import Axis, axis
 
 SEED, REPEATS, ROUNDS = 2026, 3, 4
 USERS = (500, 2000, 8000, 32_000)

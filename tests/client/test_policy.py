@@ -30,6 +30,7 @@ HERE = Circumstances(site="a", base=BASE, code=CODE, now=time(23, 30))
 LIMITS = {
     "min_sigma": 1.0,
     "min_prior_sigma": 2.0,
+    "min_head_sigma": 2.5,
     "min_metric_sigma": 3.0,
     "max_q": 0.25,
     "max_steps": 30,
@@ -39,7 +40,7 @@ LIMITS = {
     "base": BASE,
     "code": CODE,
     "modules": ("output", "dense:2"),
-    "releases": ("popularity", "metrics"),
+    "releases": ("popularity", "cooccurrence", "metrics"),
     "hours": "22:00-06:00",
 }
 
@@ -55,7 +56,7 @@ def policy(**changes: Any) -> SitePolicy:
 def plan(**mechanism: Any) -> RoundPlan:
     """At every limit exactly, and therefore allowed."""
     usual = {"q": 0.25, "sigma": 1.0, "steps": 30, "clip": 0.5}
-    usual |= {"prior_sigma": 2.0, "metric_sigma": 3.0}
+    usual |= {"prior_sigma": 2.0, "head_sigma": 2.5, "metric_sigma": 3.0}
     noise = Mechanism(**{**usual, **mechanism})
     return replace(a_plan(), mechanism=noise, shapes={"b": (512, 512)})
 
@@ -111,12 +112,20 @@ EDGES: dict[str, Asked] = {
     "clip=0.5000001 is over 0.5": (plan(clip=0.5000001), policy(), HERE),
     "sigma=0.99 is under 1.0": (plan(sigma=0.99), policy(), HERE),
     "prior-sigma=1.99 is under 2.0": (plan(prior_sigma=1.99), policy(), HERE),
+    "head-sigma=2.49 is under 2.5": (plan(head_sigma=2.49), policy(), HERE),
     "metric-sigma=2.99 is under 3.0": (plan(metric_sigma=2.99), policy(), HERE),
     "a popularity release is not allowed": (
-        *(plan(), policy(releases=("metrics",))),
+        *(plan(), policy(releases=("cooccurrence", "metrics"))),
         HERE,
     ),
-    "a metric may not leave": (plan(), policy(releases=("popularity",)), HERE),
+    "a co-occurrence release is not allowed": (
+        *(plan(), policy(releases=("popularity", "metrics"))),
+        HERE,
+    ),
+    "a metric may not leave": (
+        *(plan(), policy(releases=("popularity", "cooccurrence"))),
+        HERE,
+    ),
 }
 
 
@@ -127,7 +136,13 @@ def test_each_limit_alone_refuses_and_is_the_only_one_named(reason: str) -> None
 
 def test_all_reasons_are_named_at_once() -> None:
     noise = Mechanism(
-        q=0.5, sigma=0.5, clip=1.0, steps=99, prior_sigma=0.5, metric_sigma=0.5
+        q=0.5,
+        sigma=0.5,
+        clip=1.0,
+        steps=99,
+        prior_sigma=0.5,
+        head_sigma=0.5,
+        metric_sigma=0.5,
     )
     asked = fitted(plan(), base=OTHER, rank=64, modules="dense:9")
     asked = replace(asked, sites=(), mechanism=noise, shapes={"b": (1024, 1024)})
@@ -147,6 +162,7 @@ def policies(draw: st.DrawFn) -> SitePolicy:
         epsilon=draw(st.floats(0.1, 100)),
         min_sigma=draw(levels),
         min_prior_sigma=draw(levels),
+        min_head_sigma=draw(levels),
         min_metric_sigma=draw(levels),
         max_q=draw(st.floats(0.001, 1)),
         max_steps=draw(st.integers(1, 10_000)),
@@ -172,6 +188,7 @@ def inside(draw: st.DrawFn, ours: SitePolicy) -> RoundPlan:
                 steps=draw(st.integers(1, ours.max_steps)),
                 clip=draw(st.floats(1e-6, ours.max_clip)),
                 prior_sigma=draw(st.just(0.0) | st.floats(ours.min_prior_sigma, 1e5)),
+                head_sigma=draw(st.just(0.0) | st.floats(ours.min_head_sigma, 1e5)),
                 metric_sigma=draw(st.just(0.0) | st.floats(ours.min_metric_sigma, 1e5)),
             ),
             rank=draw(st.integers(1, ours.max_rank)),
@@ -215,6 +232,10 @@ BEYOND: dict[str, Callable[[Draw, RoundPlan, SitePolicy], Asked]] = {
         *(noisy(p, prior_sigma=d(under(o.min_prior_sigma))), o),
         HERE,
     ),
+    "head-sigma=": lambda d, p, o: (
+        *(noisy(p, head_sigma=d(under(o.min_head_sigma))), o),
+        HERE,
+    ),
     "metric-sigma=": lambda d, p, o: (
         *(noisy(p, metric_sigma=d(under(o.min_metric_sigma))), o),
         HERE,
@@ -253,11 +274,18 @@ BEYOND: dict[str, Callable[[Draw, RoundPlan, SitePolicy], Asked]] = {
     ),
     "serve-only": lambda _d, p, o: (p, replace(o, serve_only=True), HERE),
     "a popularity release ": lambda _d, p, o: (
-        *(noisy(p, prior_sigma=1e5), replace(o, releases=("metrics",))),
+        noisy(p, prior_sigma=1e5),
+        replace(o, releases=("cooccurrence", "metrics")),
+        HERE,
+    ),
+    "a co-occurrence release ": lambda _d, p, o: (
+        noisy(p, head_sigma=1e5),
+        replace(o, releases=("popularity", "metrics")),
         HERE,
     ),
     "a metric ": lambda _d, p, o: (
-        *(noisy(p, metric_sigma=1e5), replace(o, releases=("popularity",))),
+        noisy(p, metric_sigma=1e5),
+        replace(o, releases=("popularity", "cooccurrence")),
         HERE,
     ),
 }
@@ -280,7 +308,9 @@ def test_any_plan_beyond_one_limit_alone_is_refused_and_the_limit_is_named(
 
 def test_every_limit_of_a_policy_is_tried_by_the_property_above() -> None:
     the_ledgers = {"epsilon", "delta", "users", "insecure_test_noise"}
-    of_releases = {"a popularity release ", "a metric "}  # one key, two limits
+    of_releases = {  # one key, three limits
+        *("a popularity release ", "a co-occurrence release ", "a metric "),
+    }
     of_the_plan = {"site 'a' "}
     # start norm has a property of its own; the tallies are asked for by no plan
     elsewhere = {"releases", "max_start_norm", "min_serving_sigma"}
@@ -298,6 +328,7 @@ def test_what_the_policy_allows_the_ledger_can_charge(
     asked = {  # rate, noise, steps and length of one user's part
         "training": (noise.q, noise.sigma, noise.steps, noise.clip),
         "popularity": (1.0, noise.prior_sigma, 1, 1.0),
+        "cooccurrence": (1.0, noise.head_sigma, 1, 1.0),
         "metrics": (noise.q, noise.metric_sigma, 1, 1.0),
     }
 
@@ -313,14 +344,14 @@ def test_what_the_policy_allows_the_ledger_can_charge(
 
 
 def test_only_a_site_that_promises_nothing_takes_part_without_noise() -> None:
-    asked = plan(sigma=0.0, prior_sigma=0.0, metric_sigma=0.0)
+    asked = plan(sigma=0.0, prior_sigma=0.0, head_sigma=0.0, metric_sigma=0.0)
 
     require_allowed(asked, policy(epsilon=math.inf), HERE)
     assert refusal(asked, policy(epsilon=1e300)) == "sigma=0.0 is under 1.0"
 
 
 def test_without_noise_there_is_no_clipping_and_so_no_limit_on_it() -> None:
-    asked = plan(sigma=0.0, prior_sigma=0.0, metric_sigma=0.0, clip=1e5)
+    asked = plan(sigma=0.0, prior_sigma=0.0, head_sigma=0.0, metric_sigma=0.0, clip=1e5)
 
     require_allowed(asked, policy(epsilon=math.inf), HERE)
 
@@ -342,7 +373,7 @@ def test_a_site_that_promises_nothing_allows_no_noise_that_its_ledger_would_refu
 
 
 def test_who_asks_for_no_release_needs_none_to_be_allowed() -> None:
-    asked = plan(prior_sigma=0.0, metric_sigma=0.0)
+    asked = plan(prior_sigma=0.0, head_sigma=0.0, metric_sigma=0.0)
 
     require_allowed(asked, policy(releases=()), HERE)
 
@@ -438,7 +469,7 @@ def test_without_hours_a_site_is_always_open(now: time) -> None:
         ({"users": 0}, "users=0 must be at least 1"),
         (
             {"releases": ("popularity", "losses")},
-            "releases=['losses'] is not of popularity, metrics, serving",
+            "releases=['losses'] is not of popularity, cooccurrence, metrics, serving",
         ),
         ({"base": "0" * 63}, "base is no SHA-256"),
         ({"code": "x" * 64}, "code is no SHA-256"),

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.policy import RELEASES, SitePolicy
@@ -47,6 +47,7 @@ def policies(draw: st.DrawFn) -> SitePolicy:
     )
 
 
+@settings(max_examples=40)
 @given(policy=policies())
 def test_any_policy_is_read_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, policy: SitePolicy

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from client.reach import BETAS, SLACK, reach
-from client.train import _adam
+from client.train import _optimizer
+from shared.protocol import Mechanism
 from tests.factories import tiny_model
 
 RATES = st.floats(1e-4, 10.0)
@@ -49,7 +50,7 @@ def within(far: list[float], limit: list[float]) -> bool:
         fill=st.nothing(),
     ),
 )
-def test_adam_never_goes_further_whatever_gradients_it_is_given(
+def test_optimizer_never_goes_further_whatever_gradients_it_is_given(
     rate: float, gradients: np.ndarray
 ) -> None:
     assert within(moved(rate, gradients), limits(rate, gradients))
@@ -57,7 +58,7 @@ def test_adam_never_goes_further_whatever_gradients_it_is_given(
 
 @pytest.mark.parametrize("quiet", [0, 1, 5, 20, 100])
 @pytest.mark.parametrize("growth", [1.0, 1.01, BETAS[1] / BETAS[0], 2.0])
-def test_adam_never_goes_further_on_the_gradients_that_drive_it_hardest(
+def test_optimizer_never_goes_further_on_the_gradients_that_drive_it_hardest(
     quiet: int, growth: float
 ) -> None:
     """After silence the second moment is small; then gradients that grow.
@@ -105,9 +106,12 @@ def test_the_limit_grows_with_rate_steps_and_parameters(
     assert here >= rate * math.sqrt(parameters)
 
 
-def test_the_adam_that_trains_is_the_one_that_the_limit_is_for(tmp_path: Any) -> None:
+def test_the_optimizer_that_trains_is_the_one_that_the_limit_is_for(
+    tmp_path: Any,
+) -> None:
     """No decay, no AMSGrad, no maximising: each would change how far it can go."""
-    adam = _adam(tiny_model(tmp_path, learning_rate=0.03, head_learning_rate=0.5))
+    model = tiny_model(tmp_path, learning_rate=0.03, head_learning_rate=0.5)
+    adam = _optimizer(model, Mechanism())
 
     assert type(adam) is torch.optim.Adam
     assert [group["lr"] for group in adam.param_groups] == [0.03, 0.5]

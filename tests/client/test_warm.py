@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -172,27 +172,26 @@ def test_one_process_answers_two_rounds_as_two_processes_would(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("becomes", ["killed", "stopped", "out of date"])
 def test_whatever_becomes_of_the_worker_between_rounds_the_next_is_answered(
-    becomes: str, site: Path, monkeypatch: pytest.MonkeyPatch
+    site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process takes its place; out of date it is once a user is forgotten."""
     monkeypatch.setattr(warm, "PATIENCE_S", 2.0)
     monkeypatch.setattr(programs, "GRACE_S", 1.0)
+    becomes: list[Callable[[psutil.Process], None]] = [
+        psutil.Process.kill,
+        psutil.Process.suspend,
+        lambda _: add(site, "u1"),
+    ]
     assert open_refusal(asked(site, 1)) is None
-    first = psutil.Process(pid(site))
 
-    if becomes == "killed":
-        first.kill()
-    elif becomes == "stopped":
-        first.suspend()
-    else:
-        add(site, "u1")
-    second = asked(site, 2)
+    for number, strike in enumerate(becomes, start=2):
+        before = psutil.Process(pid(site))
+        strike(before)
 
-    assert open_refusal(second) is None
-    assert pid(site) != first.pid
-    assert not first.is_running()
+        assert open_refusal(asked(site, number)) is None
+        assert pid(site) != before.pid
+        assert not before.is_running()
 
 
 @pytest.mark.slow

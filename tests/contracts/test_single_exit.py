@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests.syntax import PACKAGES, calls, sources
+from tests.syntax import PACKAGES, calls, nodes, sources
 
 
 def makers(name: str) -> set[str]:
@@ -21,7 +21,7 @@ def returning(name: str) -> set[str]:
     return {
         f"{source.path}:{node.name}"
         for source in sources()
-        for node in ast.walk(source.tree)
+        for node in nodes(source.tree)
         if isinstance(node, ast.FunctionDef)
         and node.returns is not None
         and name in ast.unparse(node.returns)
@@ -113,7 +113,7 @@ def test_what_leaves_goes_by_no_other_name() -> None:
     renamed = [
         f"{source.path}: {alias.asname}"
         for source in sources()
-        for node in ast.walk(source.tree)
+        for node in nodes(source.tree)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
         if alias.name in LEAVING.keys() | STEPS.keys() and alias.asname

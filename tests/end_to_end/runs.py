@@ -20,10 +20,10 @@ import pytest
 from client.data import save
 from server.events import RoundReport
 from shared.accounting import GaussianEvent
-from simulations import evaluate
+from simulations import ranking
 from simulations.cli import main
-from simulations.evaluate import Ranking
 from simulations.population import generate
+from simulations.ranking import Ranking
 from simulations.run import simulate
 from simulations.scenario import Scenario, read_scenario
 
@@ -115,13 +115,13 @@ def tacit(*words: str) -> Printed:
 def rankings() -> Iterator[list[Ranking]]:
     """Collect how each site's held-out items are ranked inside the block."""
     seen: list[Ranking] = []
-    honest = evaluate.rank_site
+    honest = ranking.rank_site
 
     def rank_site(*args: Any, **kwargs: Any) -> Ranking:
         seen.append(honest(*args, **kwargs))
         return seen[-1]
 
-    with patch.object(evaluate, "rank_site", rank_site):
+    with patch.object(ranking, "rank_site", rank_site):
         yield seen
 
 

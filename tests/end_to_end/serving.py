@@ -124,11 +124,15 @@ class Serving:
         return said
 
     def end(self, number: int = signal.SIGTERM) -> float:
-        """Send a signal to the command, and return the seconds until it has ended."""
+        """Send a signal to the command; return the seconds until nothing is left of it.
+
+        Python's own tracker of semaphores ends a moment after the command.
+        """
         begun = time.monotonic()
         if self.process.poll() is None:
             self.process.send_signal(number)
         self.process.wait(PATIENCE_S)
+        until(lambda: not self.running())
         return time.monotonic() - begun
 
     def kill(self) -> None:
@@ -175,8 +179,8 @@ def serving(
     made.start()
     try:
         yield made
-    finally:
         made.end()
+    finally:
         made.kill()
 
 

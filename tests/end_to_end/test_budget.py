@@ -27,7 +27,7 @@ def test_sites_whose_budget_is_spent_are_refused_and_the_others_go_on(
         "federation.quorum=2",
         sites=4,
         epsilon=8.0,
-        arms=["text", "federated"],
+        arms=["text-dp-popularity", "federated"],
     )
 
     made = run(asked, tmp_path)

@@ -7,11 +7,11 @@ anything better has seen them. That the guard can fail is tested beside it.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from client.examples import make_examples
@@ -19,37 +19,45 @@ from client.head import FactorHead
 from client.model import HybridModel
 from client.noise import insecure_streams
 from client.train import train_round
-from shared.metrics import hit, ranks
+from shared.encoder import TextEncoder
 from simulations.population import generate
-from simulations.split import UserSplit, leave_two_out
+from simulations.ranking import Ranking, rank_site
+from simulations.split import Split, UserSplit, leave_one_out, with_negatives
 from tests.factories import mechanism, small_recipe, tiny_encoder
+from tests.honesty import Found, Ints, candidates, found, hits_by_chance
 
-USERS, ITEMS, ROUNDS, NEGATIVES = 120, 72, 3, 32
-CUT = 10
-TOLERANCE = 4.0  # standard deviations of a mean over users; 1 in 16,000 by chance
-
-Floats = npt.NDArray[np.float64]
+USERS, ITEMS, ROUNDS, DRAWN = 120, 144, 3, 64
+NEGATIVES = 99  # in the sampled ranking, as published
 
 
-def trained_ranks(folder: Path) -> tuple[Floats, Floats]:
+@dataclass(frozen=True)
+class Ranks:
+    """Where every user's held-out item came: among all, and among 99 others."""
+
+    full: Found
+    sampled: Ints
+
+    @property
+    def hits(self) -> float:
+        """The share of users whose item is among the first ten of the hundred."""
+        return float((self.sampled <= 10).mean())
+
+
+def trained_ranks(folder: Path) -> Ranks:
     """Rank every user's last like after that user's site trained alone, without noise.
 
-    Returns [users] ranks and [users] numbers of candidates.
+    Each trains on all that came before it: leave one out.
     """
     population = generate(np.random.default_rng(11), users=USERS, items=ITEMS)
-    people = leave_two_out(population.data.histories).users
+    held = leave_one_out(population.data.histories)
+    split = with_negatives(held, ITEMS, NEGATIVES, np.random.default_rng(12))
     encoder = tiny_encoder()
-    activations = encoder.open_store(folder).open(population.data.catalogue.texts)
-    centre, start = encoder.frozen_mean(activations), encoder.adapter()
+    texts = population.data.catalogue.texts
+    start = encoder.adapter()
     places = []
-    for number, person in enumerate(people):
-        recipe = small_recipe(
-            alpha=0.0, prior_weight=0.0, negatives=NEGATIVES, seed=number
-        )
-        head = FactorHead(ITEMS, recipe.factors, recipe.seed)
-        prior = np.zeros(ITEMS, np.float32)
+    for number, person in enumerate(split.users):
         encoder.set_adapter(start)
-        model = HybridModel(encoder, activations, centre, head, prior, recipe)
+        model = untrained(encoder, folder, texts, number)
         with_held_out(model, person)
         for played in range(ROUNDS):
             train_round(
@@ -60,15 +68,34 @@ def trained_ranks(folder: Path) -> tuple[Floats, Floats]:
                 streams=insecure_streams(number, played),
                 key=[number, played],
             )
-        places.append(rank_of(model, person))
-    candidates = [ITEMS - len(person.test.seen) for person in people]
-    return np.array(places, np.float64), np.array(candidates, np.float64)
+        places.append(ranked(model, split, number))
+    full = np.concatenate([place.rank for place in places])
+    sampled = np.concatenate([place.sampled for place in places])
+    assert len(full) == len(sampled) == USERS
+    return Ranks(found(full, candidates(split, ITEMS)), sampled)
 
 
-def rank_of(model: HybridModel, person: UserSplit) -> int:
-    likes = person.test.before.items[person.test.before.likes][::-1]
-    scores = model.score([likes], alpha=0.0)
-    return int(ranks(scores, np.array([person.test.item]), [person.test.seen])[0])
+def untrained(
+    encoder: TextEncoder, folder: Path, texts: tuple[str, ...], seed: int
+) -> HybridModel:
+    """A model without text or prior in its score: nothing but the head of one site."""
+    activations = encoder.open_store(folder).open(texts)
+    recipe = small_recipe(alpha=0.0, prior_weight=0.0, negatives=DRAWN, seed=seed)
+    return HybridModel(
+        encoder,
+        activations,
+        encoder.frozen_mean(activations),
+        FactorHead(ITEMS, recipe.factors, seed),
+        np.zeros(ITEMS, np.float32),
+        recipe,
+    )
+
+
+def ranked(model: HybridModel, split: Split, number: int) -> Ranking:
+    alone = Split(
+        split.users[number : number + 1], split.negatives[number : number + 1]
+    )
+    return rank_site(lambda asked: model.score(asked, alpha=0.0), alone, ITEMS)
 
 
 def with_held_out(model: HybridModel, person: UserSplit) -> None:
@@ -94,36 +121,21 @@ def negatives_avoid_what_is_withheld() -> Iterator[None]:
         yield
 
 
-def deviations(value: Floats, expected: Floats | float, variance: Floats) -> float:
-    """How many standard deviations the mean over users lies above chance."""
-    return float((value - expected).sum() / np.sqrt(variance.sum()))
-
-
-def mean_place(rank: Floats, among: Floats) -> float:
-    """Deviation of the mean percentile: 0 last, 1 first, 1/2 by chance."""
-    percentile = (among - rank) / (among - 1)
-    return deviations(percentile, 0.5, (among + 1) / (among - 1) / 12)
-
-
-def hits(rank: Floats, among: Floats) -> float:
-    """Deviation of the hit rate: by chance the cut's share of the candidates."""
-    chance = CUT / among
-    return deviations(hit(rank.astype(np.int64), CUT), chance, chance * (1 - chance))
-
-
 @pytest.mark.slow
 def test_a_federation_that_shares_nothing_scores_at_chance(tmp_path: Path) -> None:
-    rank, among = trained_ranks(tmp_path)
+    ranks = trained_ranks(tmp_path)
 
-    assert len(rank) == USERS
-    assert abs(mean_place(rank, among)) < TOLERANCE
-    assert abs(hits(rank, among)) < TOLERANCE
+    assert ranks.full.at_chance
+    low, high = hits_by_chance(USERS, 10 / (NEGATIVES + 1))
+    assert low < ranks.hits < high
+    assert 0 < low < 0.1 < high < 0.25
 
 
 @pytest.mark.slow
 def test_the_guard_sees_negatives_that_avoid_what_is_withheld(tmp_path: Path) -> None:
     with negatives_avoid_what_is_withheld():
-        rank, among = trained_ranks(tmp_path)
+        ranks = trained_ranks(tmp_path)
 
-    assert mean_place(rank, among) > 1.5 * TOLERANCE
-    assert hits(rank, among) > 1.5 * TOLERANCE
+    assert min(ranks.full.place, ranks.full.hits) > 6
+    _, high = hits_by_chance(USERS, 10 / (NEGATIVES + 1))
+    assert ranks.hits > high

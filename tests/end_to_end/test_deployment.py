@@ -1,9 +1,11 @@
 """Real processes on loopback: a server, two sites with sources of their own, a release.
 
-The whole takes about two minutes; every test below looks at the same federation.
+The whole takes about two minutes; every test below looks at the same federation. Its
+sites answer round after round from one process each, which ends with its site.
 """
 
 import hashlib
+import json
 import shutil
 import ssl
 import stat
@@ -15,12 +17,14 @@ from pathlib import Path
 import httpx
 import numpy as np
 import polars as pl
+import psutil
 import pytest
 from safetensors.numpy import load_file
 
 from client.app import app
 from client.releases import current
 from client.site import open_site
+from client.warm import FOLDER, PIDS
 from server.app import federate
 from server.operator import open_operator
 from server.plan_file import read_plan, settings_for
@@ -29,8 +33,16 @@ from shared.programs import beside_python
 from simulations.grid import LocalGrid
 from tests.client.sources import cluster
 from tests.client.sources.shop import PASSWORD
-from tests.end_to_end.deployment import Deployment, deployed, free_port, quiet
+from tests.end_to_end.deployment import (
+    Deployment,
+    deployed,
+    free_port,
+    processes_of,
+    quiet,
+    wait_for,
+)
 from tests.end_to_end.runs import naming_users
+from tests.end_to_end.struck import COMMANDS, process, require_books
 
 pytestmark = pytest.mark.slow
 
@@ -128,6 +140,36 @@ def test_three_rounds_of_both_sites_end_in_a_version_each(
     assert [sorted(event["sites_ok"]) for event in rounds] == [[*SITES]] * ROUNDS
     assert federation.events()[-1]["reason"] == "Completed"
     assert "ended: Completed" in federation.said
+
+
+def worker(made: Deployment) -> psutil.Process:
+    """The process from which ``north`` answers."""
+    noted = json.loads((made.site("north") / FOLDER / PIDS).read_text("utf-8"))
+    return psutil.Process(noted[0]["pid"])
+
+
+def test_one_process_answered_all_rounds(federation: Deployment) -> None:
+    log = federation.site("north") / "node" / "logs" / "superexec.log"
+    said = log.read_text("utf-8", errors="replace").splitlines()
+    lines = [json.loads(line) for line in said if line[:1] == "{"]
+    started = [line for line in lines if line["event"].endswith(" started")]
+    answered = [line for line in lines if line["event"] == "answered"]
+
+    assert [line["event"] for line in started] == [
+        f"worker {worker(federation).pid} started"
+    ]
+    assert [line["round"] for line in answered] == [1, 2, 3]
+    require_books(federation, "spring", SITES)
+
+
+def test_the_worker_runs_the_code_of_the_approved_bundle(
+    federation: Deployment,
+) -> None:
+    code = worker(federation).environ()["PYTHONPATH"].split(":")[0]
+
+    unpacked = federation.site("north") / "node" / "flwr" / "apps"
+    assert Path(code, "client", "worker.py").is_file()
+    assert Path(code).is_relative_to(unpacked)
 
 
 def test_the_result_is_that_of_the_engine_in_one_process(
@@ -332,10 +374,26 @@ def test_a_rollback_reaches_the_sites(federation: Deployment) -> None:
             np.testing.assert_array_equal(array, held[tensor])
 
 
+def test_a_pause_frees_the_memory_and_what_follows_is_answered_again(
+    federation: Deployment,
+) -> None:
+    made, first = federation, worker(federation)
+
+    made.tacit("site", "pause", made.site("north"))
+    wait_for(lambda: not first.is_running(), 30, "the worker ends")
+    made.tacit("site", "resume", made.site("north"))
+    made.wait_online("north")
+    plan = made.write_plan("north", run="pause", rounds=1)
+    made.tacit("server", "run", plan, made.operator)
+
+    assert worker(made).pid != first.pid
+    assert made.events("pause", "round")[0]["sites_ok"] == ["north"]
+
+
 def test_a_bundle_that_is_not_approved_is_refused_and_never_unpacked(
     federation: Deployment,
 ) -> None:
-    """Last in this file: it takes the approval of one site away."""
+    """After this one site has approved nothing."""
     south = federation.site("south")
     digest = hashlib.sha256((federation.operator / "bundle.fab").read_bytes())
     federation.tacit("site", "approve", south, "--revoke", digest.hexdigest())
@@ -353,3 +411,19 @@ def test_a_bundle_that_is_not_approved_is_refused_and_never_unpacked(
 
 def ledger_lines(federation: Deployment, name: str) -> int:
     return len(open_site(federation.site(name)).open_ledger().entries())
+
+
+def test_nothing_of_a_killed_site_stays_behind(federation: Deployment) -> None:
+    """Last in this file: the site is gone."""
+    made, last = federation, worker(federation)
+
+    for role in ("site", "supernode", "superexec"):
+        found = process(made.site("north"), role)
+        assert found is not None
+        found.kill()
+    wait_for(lambda: not last.is_running(), 10, "the worker ends")
+
+    assert [
+        role for role in COMMANDS if process(made.site("north"), role) is not None
+    ] == []
+    assert processes_of(made.site("north") / FOLDER) == []

@@ -14,6 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 from client.data import load
 from shared.encoder import TextEncoder, base_digest, load_base
 from tests.end_to_end.conftest import Done
+from tests.end_to_end.deployment import processes_of
 from tests.end_to_end.runs import (
     WEIGHTS,
     arguments,
@@ -54,6 +55,7 @@ def test_a_run_on_ray_gives_the_adapter_of_a_run_in_this_process(
         ["site-1", "site-2"]
     ] * 2
     assert naming_users(out) == []
+    assert processes_of(out) == []  # Flower's daemons and Ray's have ended
 
 
 @pytest.mark.parametrize("modules", ["output", "dense:1"])

@@ -106,6 +106,15 @@ def test_a_packed_run_that_is_resumed_ends_as_if_nothing_had_happened(
         assert charges(out, site) == charges(whole, site)
 
 
+@pytest.fixture(scope="module")
+def tight(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """What is asked where a site may pay for one round twice, and its whole run."""
+    wanted = asked(data, "int8", "budgets.site-2=20")
+    out = tmp_path_factory.mktemp("tight") / "whole"
+    run(wanted, out)
+    return wanted, out
+
+
 @pytest.mark.parametrize(
     "death",
     [
@@ -116,12 +125,10 @@ def test_a_packed_run_that_is_resumed_ends_as_if_nothing_had_happened(
     ],
 )
 def test_a_site_that_dies_in_a_packed_round_carries_nothing_over_twice(
-    data: Path, tmp_path: Path, death: Death
+    tight: tuple[Any, Path], tmp_path: Path, death: Death
 ) -> None:
     """Noise comes from a seed here, so that whole and interrupted runs are compared."""
-    wanted = asked(data, "int8", "budgets.site-2=20")
-    whole, out = tmp_path / "whole", tmp_path / "run"
-    run(wanted, whole)
+    (wanted, whole), out = tight, tmp_path / "run"
     run_until(wanted, out, 1)
     death.strike(wanted, out, 2, resume=True)
 

@@ -150,10 +150,18 @@ def test_a_finished_run_may_be_resumed_and_stays_as_it_was(
 @pytest.mark.parametrize(
     ("death", "again"),
     [
-        (Death(client.round, "train_round", after=False), 1),  # charged, not trained
+        pytest.param(  # charged, not trained
+            Death(client.round, "train_round", after=False), 1, marks=pytest.mark.slow
+        ),
         (Death(client.round, "train_round", after=True), 1),  # trained, not kept
-        (Death(Site, "keep", after=False), 1),  # trained, head not kept
-        (Death(client.round, "release_update", after=False), 1),  # head kept alone
+        pytest.param(  # trained, head not kept
+            Death(Site, "keep", after=False), 1, marks=pytest.mark.slow
+        ),
+        pytest.param(  # head kept alone
+            Death(client.round, "release_update", after=False),
+            1,
+            marks=pytest.mark.slow,
+        ),
         (Death(Ledger, "sealed", after=False), 1),  # all kept, not sealed
         (Death(Ledger, "sealed", after=True), 0),  # sealed, not sent
     ],

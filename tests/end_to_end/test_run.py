@@ -35,7 +35,7 @@ def test_a_run_reports_what_it_did_what_it_found_and_what_it_cost(whole: Done) -
     made = report_of(whole.out)
 
     assert whole.printed.code == 0
-    assert made["schema"] == "tacit/report/1"
+    assert made["schema"] == "tacit/report/2"
     assert made["config"] == whole.asked.tables()
     assert made["engine"] == "inprocess"
     assert [site["name"] for site in made["sites"]] == [*SITES]
@@ -134,7 +134,10 @@ def test_sites_of_different_catalogues_train_one_adapter(
     data: Path, tmp_path: Path
 ) -> None:
     asked = scenario(
-        data, partition="domain", sites=3, arms=["popularity", "text", "federated"]
+        data,
+        partition="domain",
+        sites=3,
+        arms=["popularity", "text-dp-popularity", "federated"],
     )
 
     made = run(asked, tmp_path)
@@ -146,7 +149,7 @@ def test_sites_of_different_catalogues_train_one_adapter(
         ["site-1", "site-2", "site-3"]
     ] * 2
     assert len([*(tmp_path / "adapter").glob("*.safetensors")]) == 2
-    for arm in ("popularity", "text", "federated"):
+    for arm in ("popularity", "text-dp-popularity", "federated"):
         sites = made["metrics"][arm]["sites"]
         assert [*sites] == ["site-1", "site-2", "site-3"]
         assert all(
@@ -184,7 +187,7 @@ def test_what_a_federation_needs_is_not_asked_of_a_site_alone(
 
 
 def test_without_privacy_every_trained_arm_says_so(data: Path, tmp_path: Path) -> None:
-    arms = ["text", "local", "federated", "federated-no-dp"]
+    arms = ["text-dp-popularity", "local", "federated", "federated-no-dp"]
 
     made = run(scenario(data, "no-dp=true", rounds=1, arms=arms), tmp_path)
 
@@ -264,12 +267,19 @@ def test_a_folder_that_holds_something_else_is_not_taken(
 def test_the_table_for_people_names_arms_sites_and_what_was_spent(
     data: Path, tmp_path: Path
 ) -> None:
-    asked = scenario(data, arms=["popularity", "text", "federated"])
+    asked = scenario(data, arms=["popularity", "text-dp-popularity", "federated"])
 
     shown = tacit(*arguments(asked, tmp_path / "out"))
 
     assert shown.code == 0
-    for word in ("popularity", "text", "federated", *SITES, "NOT PRIVATE", "epsilon"):
+    for word in (
+        "popularity",
+        "text-dp-popularity",
+        "federated",
+        *SITES,
+        "NOT PRIVATE",
+        "epsilon",
+    ):
         assert word in shown.stdout
     assert "federated: round 1 (2 in all)" in shown.stderr
     assert not re.search(A_USER, (shown.stdout + shown.stderr).encode())

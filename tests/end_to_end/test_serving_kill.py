@@ -20,9 +20,6 @@ from client.serving.store import Store
 from tests.client.serving.doings import event, run
 from tests.end_to_end.keeper import BATCH
 
-pytestmark = pytest.mark.slow
-
-LIVES = 12
 KEEPER = [sys.executable, "-m", "tests.end_to_end.keeper"]
 
 
@@ -56,12 +53,19 @@ def sender(name: str) -> str:
     return "user-" + name.rsplit("-", 2)[0]
 
 
+@pytest.mark.parametrize(
+    "lives",
+    [
+        pytest.param(5, marks=pytest.mark.slow),
+        pytest.param(24, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_no_acknowledged_event_is_lost_whenever_two_servers_are_killed(
-    tmp_path: Path,
+    tmp_path: Path, lives: int
 ) -> None:
     rng = np.random.default_rng(5)
     said: set[str] = set()
-    for life in range(LIVES):
+    for life in range(lives):
         with keeper(tmp_path, f"{life}-a") as a, keeper(tmp_path, f"{life}-b") as b:
             for process in (a, b):
                 said.update(acknowledged(process, int(rng.integers(1, 400))))
@@ -73,7 +77,7 @@ def test_no_acknowledged_event_is_lost_whenever_two_servers_are_killed(
         whole = {name.rsplit("-", 1)[0] for name in kept}
         assert len(kept) == BATCH * len(whole)  # each batch is there as a whole
 
-    assert len(said) > 100 * LIVES
+    assert len(said) > 100 * lives
     with closing(connected(file_of(tmp_path), "rw")) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     with closing(Store(tmp_path)) as store:

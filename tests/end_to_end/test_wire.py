@@ -363,7 +363,7 @@ def test_no_user_is_named_outside_the_data_of_a_site(
 ) -> None:
     """Not in reports, events, ledgers, versions, kept tensors or logs."""
     caplog.set_level(logging.DEBUG)
-    arms = ["popularity", "text", "federated", "federated-no-dp"]
+    arms = ["popularity", "text-dp-popularity", "federated", "federated-no-dp"]
 
     printed = tacit(*arguments(scenario(data, arms=arms), tmp_path / "out"))
 

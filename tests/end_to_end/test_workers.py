@@ -19,7 +19,7 @@ from simulations.run import simulate
 from tests.end_to_end.runs import WEIGHTS, arguments, scenario, write_small_data
 
 pytestmark = pytest.mark.slow
-ARMS = ["popularity", "text", "local", "federated"]
+ARMS = ["popularity", "text-dp-popularity", "local", "federated"]
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from tests.standin import SHAPE, B, a_plan, an_update, tensor
 
 enter_run()
 START = {B: tensor(10)}
+OURS = {"spectral", "multikrum"}  # ours; and Flower must be told how many to keep
 
 
 def updates(values: Sequence[float]) -> list[AdapterUpdate]:
@@ -71,6 +72,12 @@ def test_krum_picks_one_of_the_crowd() -> None:
     )
 
 
+def test_multikrum_averages_the_crowd() -> None:
+    got = moved("multikrum", [1, 1.1, 1.2, 50, 1.3], malicious=1)
+
+    assert got == pytest.approx(np.mean([1, 1.1, 1.2, 1.3]), abs=1e-6)
+
+
 def test_fedavgm_steps_by_the_rate_and_gathers_momentum() -> None:
     rule = make_rule("fedavgm", learning_rate=0.5)
 
@@ -116,7 +123,7 @@ def flowers_own(name: str, number: int, values: Sequence[float]) -> Array:
     return arrays[B].numpy().astype(np.float32)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", sorted(RULES.keys() - OURS))
 def test_a_step_around_the_origin_is_flowers_step_of_full_adapters(name: str) -> None:
     values = [0.1, 0.4, 0.2, 0.7, 0.3]
 
@@ -126,6 +133,7 @@ def test_a_step_around_the_origin_is_flowers_step_of_full_adapters(name: str) ->
 
 
 @pytest.mark.parametrize("name", RULES)
+@settings(max_examples=30)
 @given(order=st.permutations(range(5)))
 def test_the_order_of_replies_does_not_matter(name: str, order: list[int]) -> None:
     """Values whose float32 sum and whose nearest neighbours depend on the order."""
@@ -185,7 +193,7 @@ def record(arrays: Adapter) -> ArrayRecord:
     return ArrayRecord({name: SentArray(a) for name, a in sorted(arrays.items())})
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", sorted(RULES.keys() - OURS))
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -229,7 +237,7 @@ def test_a_restored_rule_goes_on_bit_by_bit(name: str) -> None:
 
     assert all(expected[n].tobytes() == resumed[n].tobytes() for n in names)
     assert all(a.dtype == np.float32 for a in rule_state(kept).values())
-    assert bool(rule_state(kept)) == (name in {"fedadam", "fedavgm"})
+    assert bool(rule_state(kept)) == (name in {"fedadam", "fedavgm", "spectral"})
 
 
 def test_a_rule_without_a_past_has_no_state() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import server.suspicion
@@ -108,6 +108,7 @@ def test_lengths_and_directions_are_those_of_all_tensors_together() -> None:
         assert found.cosines[site] == pytest.approx(flat @ others / length)
 
 
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**32 - 1),
     signal=st.floats(0, 0.9),

@@ -5,7 +5,7 @@ import re
 from dataclasses import asdict, fields
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from shared.errors import ConfigError
@@ -22,6 +22,9 @@ from shared.protocol import AdapterSpec, Mechanism
 from shared.signing import public_key, sign
 from tests.shared.papers import an_invitation, authority
 from tests.standin import key_of
+
+# one changed letter of the certificate can make its number negative
+pytestmark = pytest.mark.filterwarnings("ignore:Parsed a serial number")
 
 KEY = key_of("operator")
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -50,6 +53,7 @@ def invitations(draw: st.DrawFn) -> Invitation:
 SIGNED = to_text(an_invitation(), KEY)
 
 
+@settings(max_examples=40)
 @given(invitation=invitations())
 def test_any_invitation_is_read_as_it_was_written(invitation: Invitation) -> None:
     assert invitation_from(to_text(invitation, KEY)) == invitation

@@ -23,12 +23,14 @@ LIMITS = Limits(
     min_sigma_metrics=6.0,
     policy="ab" * 32,
     min_sigma_serving=3.0,
+    min_sigma_cooccurrence=0.7,
 )
 EDGE = {  # the most that each purpose may ask for: q, sigma, steps, clip
     "training": (0.5, 1.5, 20, 0.3),
     "popularity": (1.0, 4.0, 20, 1.0),
     "metrics": (0.5, 6.0, 20, 1.0),
     "serving": (1.0, 3.0, 20, 1.0),
+    "cooccurrence": (1.0, 0.7, 20, 1.0),
 }
 
 
@@ -59,7 +61,7 @@ def test_only_a_release_that_says_so_may_take_every_user(what: str) -> None:
     _, sigma, steps, clip = EDGE[what]
 
     assert faults(what, 0.51, sigma, steps, clip) == [f"{what} q=0.51 is over 0.5"]
-    assert [faults(all_, 1.0, 4.0, 1, 1.0) for all_ in EVERYBODY] == [[], []]
+    assert [faults(all_, 1.0, 4.0, 1, 1.0) for all_ in EVERYBODY] == [[], [], []]
 
 
 def test_every_limit_that_is_passed_is_named_at_once() -> None:

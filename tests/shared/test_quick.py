@@ -76,7 +76,15 @@ def test_a_text_is_read_as_it_was_for_training(modules: str) -> None:
         assert np.abs(vector(encoder, text) - encoder.encode([text])[0]).max() < 1e-5
 
 
-@pytest.mark.parametrize("modules", MODULES)
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "output",
+        pytest.param("dense:1", marks=pytest.mark.slow),
+        "dense:2",
+        pytest.param("attention:1", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     "precision", ["bfloat16", pytest.param("openvino", marks=needs_openvino)]
 )

@@ -186,7 +186,7 @@ def sizes(data: SiteData) -> tuple[int, int, int]:
     ("name", "expected"),
     [
         ("ml-100k", (1_682, 943, 100_000)),
-        ("ml-latest-small", (9_742, 610, 100_836)),
+        pytest.param("ml-latest-small", (9_742, 610, 100_836), marks=pytest.mark.slow),
         ("amazon-industrial", (3_686, 3_285, 21_664)),
     ],
 )

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -8,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.data import SiteData, UserHistory
+from shared.errors import DataError
 from simulations.datasets.open import open_dataset
-from simulations.split import Split, leave_two_out
+from simulations.split import (
+    Split,
+    cold_items,
+    leave_one_out,
+    leave_two_out,
+    with_negatives,
+)
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 needs_reference = pytest.mark.skipif(
@@ -120,3 +128,90 @@ def test_what_was_seen_is_what_the_reference_gives_a_smaller_seq() -> None:
     ours = {int(one.train.user): len(one.test.seen) for one in split.users}
 
     assert ours == dict(reference("test").select("user_id", "seq").rows())
+
+
+@given(st.lists(st.booleans(), max_size=30))
+def test_leave_one_out_trains_on_all_before_the_test_and_tunes_before_validation(
+    likes: list[bool],
+) -> None:
+    history = user(likes)
+
+    two, one = leave_two_out([history]), leave_one_out([history])
+
+    assert [each.test for each in one.users] == [each.test for each in two.users]
+    for held in one.users:
+        assert held.train == held.test.before
+        assert held.tuning == held.validation.before
+        assert held.validation.item in held.train.items
+        assert held.test.item not in held.train.items
+    assert two.validates
+    assert one.validates == (not one.users)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.booleans()), max_size=30),
+    st.sampled_from([leave_two_out, leave_one_out]),
+)
+def test_nothing_is_trained_on_a_cold_item_and_a_cold_like_is_asked_for(
+    events: list[tuple[bool, bool]], hold_out: Callable[..., Split]
+) -> None:
+    history = user([liked for liked, _ in events])
+    cold = np.array([late for _, late in events], bool)
+
+    for held in hold_out([history], cold).users:
+        assert not cold[held.train.items].any()
+        assert not cold[held.tuning.items].any()
+        assert not cold[held.validation.item]
+        assert held.train.likes.any()
+        assert held.train.times.max() < held.test.item
+        assert held.validation.item < held.test.item
+        later = [n for n, (liked, late) in enumerate(events) if liked and late]
+        warm = [n for n, (liked, late) in enumerate(events) if liked and not late]
+        ripe = [n for n in later if n > warm[1]]
+        assert held.test.item == (ripe or warm)[-1]
+
+
+@given(st.lists(st.booleans(), max_size=30))
+def test_without_a_cold_item_nothing_changes(likes: list[bool]) -> None:
+    history, none = user(likes), np.zeros(len(likes), bool)
+
+    assert leave_two_out([history], none).users == leave_two_out([history]).users
+
+
+def test_about_the_share_that_is_asked_for_is_cold_and_the_same_at_every_site() -> None:
+    ids = [str(number) for number in range(2000)]
+
+    cold = cold_items(ids, 0.2, seed=1)
+
+    assert cold.mean() == pytest.approx(0.2, abs=0.03)
+    assert np.array_equal(cold_items(ids[::-1], 0.2, 1), cold[::-1])
+    assert not np.array_equal(cold_items(ids, 0.2, 2), cold)
+    assert not cold_items(ids, 0.0, 1).any()
+
+
+def test_negatives_are_items_that_the_user_had_not_met_each_once() -> None:
+    split = leave_two_out([user([True] * 20), user([True, True, False, True])])
+
+    drawn = with_negatives(split, 40, 15, np.random.default_rng(0))
+
+    assert drawn.negatives.shape == (2, 15)
+    for held, row in zip(drawn.users, drawn.negatives, strict=True):
+        assert len({*row.tolist()}) == 15
+        assert not {*row.tolist()} & {*held.test.seen.tolist(), held.test.item}
+
+
+def test_more_negatives_than_are_left_are_refused() -> None:
+    split = leave_two_out([user([True] * 20)])
+
+    with pytest.raises(DataError, match="only 5 of 25 items left"):
+        with_negatives(split, 25, 6, np.random.default_rng(0))
+
+
+@given(st.lists(st.booleans(), min_size=3, max_size=20))
+def test_what_is_rated_is_what_was_not_liked_since_the_last_like(
+    likes: list[bool],
+) -> None:
+    for held in leave_two_out([user(likes)]).users:
+        items, liked = held.test.rated
+        assert items.tolist() == [*range(held.validation.item + 1, held.test.item + 1)]
+        assert liked.tolist() == [False] * (len(items) - 1) + [True]

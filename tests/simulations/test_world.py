@@ -8,11 +8,20 @@ import numpy as np
 import pytest
 
 from client.data import SiteData, load, save
+from client.policy import RELEASES
 from client.site import open_site
 from shared.errors import ConfigError, DataError
 from simulations.population import generate
 from simulations.scenario import Scenario, read_scenario
-from simulations.world import World, cache_folder, make_world, write_data, write_site
+from simulations.world import (
+    World,
+    cache_folder,
+    centre,
+    make_world,
+    places_in,
+    write_data,
+    write_site,
+)
 
 SMALL = {"users": 40, "sites": 3, "base": "tiny"}
 
@@ -155,7 +164,7 @@ def test_a_site_folder_is_a_site_with_the_budget_that_was_asked(tmp_path: Path) 
     assert (one.policy.epsilon, two.policy.epsilon) == (4.0, 1.5)
     assert (one.policy.users, one.policy.delta) == (300, 1e-6)
     assert one.policy.modules == ("output",)
-    assert one.policy.releases == ("popularity", "metrics", "serving")
+    assert one.policy.releases == RELEASES
     assert not one.policy.insecure_test_noise
     assert {path.name for path in folders["site-1"].iterdir()} == {
         "site.toml",
@@ -239,3 +248,89 @@ def test_the_cache_is_where_the_environment_says(
 
     assert named == tmp_path
     assert cache_folder() == Path("/home/someone/.cache/tacit")
+
+
+def test_leaving_one_out_gives_a_site_the_validation_event_and_never_the_test() -> None:
+    one, two = make_world(asked(split="leave-one-out")), make_world(asked())
+
+    for data, split in zip(one.training, one.splits, strict=True):
+        for history, user in zip(data.histories, split.users, strict=True):
+            assert user.validation.item in history.items
+            assert user.test.item not in history.items
+    assert [split.users[0].test for split in one.splits] == [
+        split.users[0].test for split in two.splits
+    ]
+
+
+def test_every_event_is_a_like_where_all_are_positive(tmp_path: Path) -> None:
+    whole = generate(np.random.default_rng(7), users=9, items=144).data
+    mixed = tuple(
+        replace(history, likes=np.arange(len(history)) % 2 == 0)
+        for history in whole.histories
+    )
+    save(tmp_path, replace(whole, histories=mixed))
+
+    made = make_world(asked(data=str(tmp_path), sites=1, positives="all"))
+
+    for user, history in zip(made.splits[0].users, mixed, strict=True):
+        assert user.test.item == history.items[-1]
+        assert user.train.likes.all()
+
+
+def test_no_site_trains_on_a_cold_item_and_users_are_asked_for_them() -> None:
+    made = make_world(asked("cold-items=0.3", users=60))
+
+    ids = made.training[0].catalogue.ids
+    met = {ids[n] for d in made.training for h in d.histories for n in h.items}
+    wanted = {ids[user.test.item] for split in made.splits for user in split.users}
+    assert len(wanted - met) > 10
+    plain = make_world(asked(users=60))
+    before = {ids[n] for d in plain.training for h in d.histories for n in h.items}
+    assert 0.1 < 1 - len(met) / len(before) < 0.5
+
+
+def test_a_site_that_never_trains_has_events_to_ask_for_and_no_data(
+    tmp_path: Path,
+) -> None:
+    made = make_world(asked("unseen-sites=1"))
+
+    write_data(tmp_path, made)
+
+    assert (made.trains, made.unseen) == (("site-1", "site-2"), ("site-3",))
+    assert len(made.split("site-3").users) > 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["site-1", "site-2"]
+
+
+def test_every_arm_is_asked_for_the_same_negatives() -> None:
+    one, same, other = (
+        make_world(asked("negatives=20", seed=seed)) for seed in (4, 4, 5)
+    )
+
+    drawn = one.splits[1].negatives
+    assert drawn.shape == (len(one.splits[1].users), 20)
+    assert np.array_equal(drawn, same.splits[1].negatives)
+    assert not np.array_equal(drawn[:5], other.splits[1].negatives[:5])
+
+
+@pytest.mark.parametrize("partition", ["iid", "domain"])
+def test_the_centre_has_every_user_of_the_sites_with_the_items_they_had(
+    partition: str,
+) -> None:
+    made = make_world(asked(partition=partition, users=60))
+
+    whole = centre(made, ("site-1", "site-3")).training[0]
+
+    found = {
+        history.user: [whole.catalogue.ids[item] for item in history.items]
+        for history in whole.histories
+    }
+    expected = {
+        history.user: [made.data(name).catalogue.ids[item] for item in history.items]
+        for name in ("site-1", "site-3")
+        for history in made.data(name).histories
+    }
+    assert found == expected
+    part = made.data("site-3").catalogue
+    places = places_in(whole.catalogue, part)
+    assert tuple(whole.catalogue.texts[place] for place in places) == part.texts
+    assert whole.catalogue.subset(places.tolist()) == part

@@ -10,12 +10,12 @@ import numpy as np
 from shared.accounting import GaussianEvent, cross_check
 from shared.errors import PrivacyError
 from simulations.audit.accounts import Account
-from simulations.audit.axes import axis
 from simulations.audit.canaries import OneRun
 from simulations.audit.items.wording import epsilon_text, listed, number
 from simulations.audit.membership import Attack
 from simulations.audit.odds import best_tpr, delta_curve
 from simulations.audit.plots import Histogram, Level, LineChart, Series
+from simulations.charts.axes import axis
 
 MOST_DRAWN = 4  # histories, the worst first
 RECOMPUTED = 8  # most charges after which all accountants are asked

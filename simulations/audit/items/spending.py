@@ -24,6 +24,7 @@ PURPOSES = {
     "training": "updates",
     "metrics": "metrics",
     "popularity": "popularity",
+    "cooccurrence": "cooccurrence",
     "serving": "serving",
 }
 FROM_SERVER = ("ledger.registry", "ledger.nothing", "ledger.witness")
@@ -40,7 +41,7 @@ def release(case: Case) -> Content:
             agreement(account),
         ]
         if account.chain
-        else [account.site, *[UNKNOWN] * 5]
+        else [account.site, *[UNKNOWN] * (len(PURPOSES) + 2)]
         for account in case.accounts
     ]
     columns = ["site", *PURPOSES.values(), "size", "ledger and server"]

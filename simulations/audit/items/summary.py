@@ -113,6 +113,7 @@ def _release(account: Account) -> str:
     told = [plural(out["updates"], "update")]
     told += [plural(out["metrics"], "metric")] if out["metrics"] else []
     told += ["its POPULARITY"] if out["popularity"] else []
+    told += ["its CO-OCCURRENCE"] if out["cooccurrence"] else []
     told += ["its SERVING TALLIES"] if out["serving"] else []
     return f"What left the site: {listed(told)}, {size(out['bytes'])} in all."
 

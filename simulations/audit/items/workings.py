@@ -154,6 +154,7 @@ def data(case: Case) -> Content:
         for name, what in (
             ("training", "training"),
             ("popularity prior", "popularity"),
+            ("co-occurrence head", "cooccurrence"),
             ("metrics that leave", "metrics"),
             ("adapting what is served to feedback", "serving"),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.account import coming
@@ -262,6 +262,7 @@ def test_a_folder_that_is_no_site_is_refused(tmp_path: Path) -> None:
         look(tmp_path, NOW)
 
 
+@settings(max_examples=40)
 @given(people=st.integers(1, 30), users=st.integers(30, 90))
 def test_neither_the_data_nor_the_declared_users_change_the_view(
     tmp_path_factory: pytest.TempPathFactory, people: int, users: int

@@ -148,6 +148,7 @@ def test_new_items_count_at_once_and_outlast_a_renewal(
     assert len(live.now.topics.of_item) == count + 2
 
 
+@pytest.mark.slow
 def test_an_item_that_is_put_again_changes_its_text(site: Site, store: Store) -> None:
     live = Live(site.folder, None, store)
     for text in ("a violin at night", "a fox in winter"):

@@ -37,6 +37,10 @@ from simulations.audit.observe import observed_steps
 from simulations.audit.subject import RANK
 
 CANARIES = 300
+CLAIMS = [
+    pytest.param(1.0, marks=pytest.mark.exhaustive),
+    pytest.param(3.0, marks=pytest.mark.slow),
+]
 WIDTH = 32  # of a text's vector on the tiny encoder
 
 
@@ -305,7 +309,14 @@ def test_users_that_are_not_clipped_are_refuted(
     assert run.s23 > run.claimed
 
 
-@pytest.mark.parametrize("tensor", [0, 1, 2])
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        0,
+        pytest.param(1, marks=pytest.mark.slow),
+        pytest.param(2, marks=pytest.mark.slow),
+    ],
+)
 def test_noise_missing_in_one_tensor_is_refuted(
     cache: Path, monkeypatch: pytest.MonkeyPatch, tensor: int
 ) -> None:
@@ -387,8 +398,7 @@ def test_more_canaries_than_trained_scalars_are_refused(model: CanaryModel) -> N
         CanaryModel(model, room + 1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("claim", [1.0, 3.0])
+@pytest.mark.parametrize("claim", CLAIMS)
 def test_honest_noise_is_hardly_ever_refuted(cache: Path, claim: float) -> None:
     """The nominal level is one run of twenty for each bound; measured 0 or 1 %."""
     runs = [
@@ -399,8 +409,7 @@ def test_honest_noise_is_hardly_ever_refuted(cache: Path, claim: float) -> None:
     assert sum(not finding(run).holds for run in runs) <= 2
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("claim", [1.0, 3.0])
+@pytest.mark.parametrize("claim", CLAIMS)
 def test_5000_canaries_see_noise_that_is_only_halved(
     cache: Path, monkeypatch: pytest.MonkeyPatch, claim: float
 ) -> None:

@@ -411,8 +411,13 @@ def twin(cache: Path) -> Attack:
     return attack(cache, epsilon=None, runs=40)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("claimed", [1.0, 3.0])
+@pytest.mark.parametrize(
+    "claimed",
+    [
+        pytest.param(1.0, marks=pytest.mark.exhaustive),
+        pytest.param(3.0, marks=pytest.mark.slow),
+    ],
+)
 def test_the_private_model_tells_no_more_than_it_claims(
     cache: Path, twin: Attack, claimed: float
 ) -> None:

@@ -7,15 +7,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import ConfigError
-from simulations.audit.axes import Kind, Scale, axis, scale, tick
 from simulations.audit.plots import (
     HEIGHT,
-    LETTER,
-    ROW,
     STYLES,
     WIDTH,
     Histogram,
@@ -24,6 +21,8 @@ from simulations.audit.plots import (
     Series,
     draw,
 )
+from simulations.charts.axes import Kind, Scale, axis, scale, tick
+from simulations.charts.marks import LETTER, ROW
 
 SVG = "{http://www.w3.org/2000/svg}"
 REAL = st.floats(1e-6, 1e6)
@@ -84,6 +83,7 @@ def places(path: str) -> list[tuple[float, float]]:
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
+@settings(max_examples=40)
 @given(
     series=st.lists(POINTS, min_size=1, max_size=4),
     kind=st.sampled_from(["linear", "log"]),

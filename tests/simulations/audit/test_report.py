@@ -41,7 +41,7 @@ from simulations.audit.report import (
     print_pdf,
     write,
 )
-from simulations.report import SCHEMA as RUN_SCHEMA
+from simulations.report.schema import SCHEMA as RUN_SCHEMA
 from tests.shared.books import (
     CHEAP,
     DELTA,
@@ -457,7 +457,7 @@ def test_accountants_that_disagree_leave_epsilon_unstated(
 
 def test_every_purpose_of_what_left_is_counted(tmp_path: Path) -> None:
     ledger = spent(tmp_path)
-    for what in ("metrics", "popularity", "serving"):
+    for what in ("metrics", "popularity", "cooccurrence", "serving"):
         seal(ledger, train(ledger, 2, what=what))
 
     made = report(ledger)
@@ -466,10 +466,14 @@ def test_every_purpose_of_what_left_is_counted(tmp_path: Path) -> None:
         "updates": 1,
         "metrics": 1,
         "popularity": 1,
+        "cooccurrence": 1,
         "serving": 1,
-        "bytes": 12,
+        "bytes": 15,
     }
-    words = "1 update, 1 metric, its POPULARITY and its SERVING TALLIES, 12 bytes"
+    words = (
+        "1 update, 1 metric, its POPULARITY, its CO-OCCURRENCE and its SERVING "
+        "TALLIES, 15 bytes"
+    )
     assert words in " ".join(made["sites"][0]["says"])
 
 

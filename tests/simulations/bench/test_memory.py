@@ -7,8 +7,9 @@ import numpy as np
 import psutil
 import pytest
 
-from simulations.bench.memory import Watched, lines, measure, peak_mib
+from simulations.bench.memory import lines, measure
 from simulations.bench.site import Size
+from simulations.footprint import Watched, peak_mib
 
 
 def test_memory_that_was_given_back_stays_in_the_peak() -> None:
@@ -27,6 +28,7 @@ def test_what_was_seen_while_watching_is_the_most_of_it() -> None:
         time.sleep(0.1)
 
     assert most.kinds["own"] > 100
+    assert most.told()["grown_mib"] > 50
     assert most.kinds["mapped"] > 0
 
 

@@ -101,7 +101,12 @@ def check_alike(ours: dict[str, Array], theirs: dict[str, Array]) -> None:
 
 @pytest.mark.parametrize(
     ("modules", "clip"),
-    [("output", 0.05), ("output", 1e3), ("dense:1", 0.05), ("attention:2", 0.05)],
+    [
+        ("output", 0.05),
+        pytest.param("output", 1e3, marks=pytest.mark.slow),
+        pytest.param("dense:1", 0.05, marks=pytest.mark.slow),
+        ("attention:2", 0.05),
+    ],
 )
 def test_the_plain_program_gives_the_update_that_tacit_gives(
     tmp_path: Path, modules: str, clip: float

@@ -6,11 +6,11 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from simulations.audit.axes import axis
 from simulations.bench import scale
 from simulations.bench.panels import Line, Panel, svg
 from simulations.bench.scale import fitted, lines, measure, plot, tables
 from simulations.bench.site import Size
+from simulations.charts.axes import axis
 
 SVG = "{http://www.w3.org/2000/svg}"
 

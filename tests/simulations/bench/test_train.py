@@ -31,6 +31,7 @@ def test_every_figure_of_the_issue_is_there_with_its_limit(
         assert figures[name] > 0, name
 
 
+@pytest.mark.slow
 def test_ratios_are_those_of_the_seconds_beside_them(figures: dict[str, Any]) -> None:
     said = figures
     users, step_s = said["users_per_step"], said["step_ms"] / 1000
@@ -49,6 +50,7 @@ def test_ratios_are_those_of_the_seconds_beside_them(figures: dict[str, Any]) ->
     assert said["gemm_fraction_of_step"] <= said["gemm_fraction"]
 
 
+@pytest.mark.slow
 def test_people_read_each_limit_beside_its_figure(figures: dict[str, Any]) -> None:
     said = lines(figures)
 
