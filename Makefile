@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## train a federation on generated data and show what it learned
 	rm -rf demo
-	$(BIN)/tacit simulate --out demo --arms popularity,text,local,federated,federated-no-dp
+	$(BIN)/tacit simulate demo --out demo
 
 test: check fast slow ## all that CI runs: check, fast suite, slow suite
 
@@ -28,7 +28,7 @@ fast: $(STAMP) ## fast suite alone, under two minutes
 	$(BIN)/pytest -n auto --dist loadfile
 
 slow: $(STAMP) ## slow suite alone: real weights, processes, Ray
-	$(BIN)/pytest -m slow -n 2 --dist loadfile
+	$(BIN)/pytest -m slow -n 3 --dist loadfile
 
 exhaustive: $(STAMP) ## every kill in every phase, every fault: an hour; CI samples them
 	$(BIN)/pytest -m exhaustive

@@ -16,6 +16,7 @@ from shared.adapter import check, digest, norm
 from shared.errors import EgressRefused, ModelError, RoundError, TacitError
 from shared.ledger import Ledger
 from shared.packing import feed_back
+from shared.popularity import PREFIX, encoder_part
 from shared.protocol import Adapter, AdapterUpdate, Array, MetricRelease, RoundPlan
 from shared.sealing import metric_bytes, update_bytes, update_from_bytes
 
@@ -26,7 +27,7 @@ def release_update(
     """Seal the change of the adapter, keep its bytes, record them, and return it.
 
     Guarantee: nothing is returned whose hash is not durably in the ledger, under a
-    charge that pays for it alone.
+    charge that pays for it alone, or with a popularity that was charged before.
 
     Raises:
         EgressRefused: If the change may not leave.
@@ -106,9 +107,10 @@ def seal(
         raise EgressRefused(
             f"update of round {plan.number} may not leave: {error}"
         ) from None
-    _require_length(delta, _longest(plan), "what its steps can reach,")
+    trained = encoder_part(delta)
+    _require_length(trained, _longest(plan), "what its steps can reach,")
     _require_length(sent, plan.max_norm, "the plan's max-norm")
-    same = [n for n, change in delta.items() if not (change.any() and sent[n].any())]
+    same = [n for n, change in trained.items() if not (change.any() and sent[n].any())]
     if same:
         raise EgressRefused(
             f"tensors {same} did not change: training never reached them"
@@ -144,7 +146,8 @@ def _longest(plan: RoundPlan) -> float:
     """
     if plan.recipe.optimizer == "sgd":
         return math.inf
-    size = sum(map(math.prod, plan.shapes.values()))
+    of_encoder = (s for n, s in plan.shapes.items() if not n.startswith(PREFIX))
+    size = sum(map(math.prod, of_encoder))
     return reach(plan.recipe.learning_rate, plan.mechanism.steps, size)
 
 

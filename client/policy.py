@@ -16,9 +16,13 @@ from datetime import time
 from shared.adapter import norm
 from shared.errors import PolicyRefused
 from shared.limits import Limits
-from shared.protocol import Adapter, RoundPlan
+from shared.popularity import encoder_part, shared_part
+from shared.protocol import OWN, Adapter, RoundPlan
 
-RELEASES = ("popularity", "cooccurrence", "metrics", "serving")
+RELEASES = (
+    *("popularity", "shared-popularity", "cooccurrence"),
+    *("metrics", "serving"),
+)
 TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 HOURS = re.compile(rf"(?!(.{{5}})-\1){TIME}-{TIME}")  # two different times
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -187,10 +191,24 @@ def require_shapes(plan: RoundPlan, shapes: Mapping[str, tuple[int, ...]]) -> No
     Raises:
         PolicyRefused: If the plan names another tensor or shape.
     """
-    if dict(plan.shapes) != dict(shapes):
+    if encoder_part(plan.shapes) != dict(shapes):
         raise PolicyRefused(
             f"round {plan.number} refused by policy: its tensors are not the "
             f"{len(shapes)} that {plan.spec.modules} of rank {plan.spec.rank} has"
+        )
+
+
+def require_one_popularity(plan: RoundPlan) -> None:
+    """Return if the plan exchanges a popularity exactly where its prior is shared.
+
+    Raises:
+        PolicyRefused: If there is one too few or too many.
+    """
+    shared = len(shared_part(plan.shapes))
+    if shared != (plan.recipe.prior != OWN):
+        raise PolicyRefused(
+            f"round {plan.number} refused by policy: prior={plan.recipe.prior!r} with "
+            f"{shared} tensors of popularity"
         )
 
 
@@ -298,6 +316,10 @@ def _mechanism_reasons(plan: RoundPlan, policy: SitePolicy) -> list[str]:
         (
             no_head or "cooccurrence" in policy.releases,
             "a co-occurrence release is not allowed",
+        ),
+        (
+            plan.recipe.prior == OWN or "shared-popularity" in policy.releases,
+            "the released popularity may not leave",
         ),
         (no_metric or "metrics" in policy.releases, "a metric may not leave"),
     ]

@@ -35,7 +35,7 @@ WORDS = {
     "max_start_norm": "Longest adapter, in L2 norm, that a round may start from.",
     "code": 'SHA-256 of the one code that may train; "" for any.',
     "releases": "DP releases beside updates: popularity, cooccurrence and serving "
-    "(stay here), metrics (leave).",
+    "(stay here), shared-popularity and metrics (leave).",
     "hours": 'When the site trains, local time, such as "22:00-06:00"; "" for always.',
     "serve_only": "true: serve what there is, train never.",
     "insecure_test_noise": "true: noise from a seed, for tests alone. NO PRIVACY.",

@@ -24,10 +24,12 @@ from client.noise import SecretStreams, insecure_streams, secret_streams
 from client.policy import (
     Circumstances,
     require_allowed,
+    require_one_popularity,
     require_shapes,
     require_start,
 )
 from client.prior import release_popularity
+from client.shared_prior import require_same_catalogue, shared_change
 from client.site import PLAN, Site, round_name
 from client.standing import require_taking_part
 from client.train import train_round
@@ -40,6 +42,7 @@ from shared.encoder import base_digest
 from shared.errors import EgressRefused, LedgerBroken, PolicyRefused, RoundError
 from shared.ledger import Ledger
 from shared.limits import EVERYBODY
+from shared.popularity import encoder_part
 from shared.protocol import (
     COOCCURRENCE,
     Adapter,
@@ -79,6 +82,7 @@ def answer(
     require_start(adapter, site.policy)
     encoder = site_encoder(site, plan.spec)
     require_shapes(plan, encoder.shapes())
+    require_one_popularity(plan)
     if seen is not None and not site.ledger.exists():
         raise LedgerBroken(
             f"ledger {site.ledger} is missing, but the server has seen "
@@ -131,7 +135,10 @@ def _train(
     )
     if torch.equal(_probe(model), before):
         raise EgressRefused("training did not move the encoder's output")
-    delta = subtract(model.encoder.adapter(), adapter)
+    delta = {
+        **subtract(model.encoder.adapter(), encoder_part(adapter)),
+        **shared_change(site, plan, adapter),
+    }
     site.keep(plan.run, round_name(plan, "head"), model.head.state())
     return release_update(site, ledger, plan, planned, delta), metric
 
@@ -265,6 +272,7 @@ def _charge_prior(site: Site, ledger: Ledger, plan: RoundPlan) -> None:
         return
     planned = _charge(ledger, plan, "popularity", sigma, steps=1)
     bench = workbench(site, plan.spec)
+    require_same_catalogue(plan, bench.data.catalogue)
     released = release_popularity(
         bench.examples,
         len(bench.data.catalogue),
@@ -294,11 +302,12 @@ def _charge_head(site: Site, ledger: Ledger, plan: RoundPlan) -> None:
     """
     if site.kept(plan.run, "cooccurrence") is not None:
         return
-    sigma, bench = plan.mechanism.head_sigma, workbench(site, plan.spec)
+    sigma = plan.mechanism.head_sigma
     if sigma == 0 < plan.mechanism.sigma:
         site.keep_bytes(plan.run, "cooccurrence", save(_nothing()))
         return
     planned = _charge(ledger, plan, "cooccurrence", sigma, steps=1)
+    bench = workbench(site, plan.spec)
     popular = site.kept(plan.run, "popularity") or {}
     released = release_cooccurrence(
         bench.examples,

@@ -5,7 +5,6 @@ user was forgotten, and nothing of it leaves. A catalogue is refused in which a 
 items stand elsewhere.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +21,7 @@ from client.forgotten import forgotten_at
 from client.head import FactorHead
 from client.model import HybridModel
 from client.prior import log_prior
+from client.shared_prior import shared_prior
 from client.site import Site
 from client.sources.refresh import first_read, for_round
 from client.sources.snapshot import current
@@ -29,6 +29,7 @@ from shared.activations import Activations
 from shared.catalogue import Catalogue
 from shared.encoder import TextEncoder, open_encoder
 from shared.errors import DataError, LedgerBroken
+from shared.popularity import order
 from shared.protocol import COOCCURRENCE, Adapter, AdapterSpec, Array, RoundPlan
 
 
@@ -68,7 +69,7 @@ def prepare(
         head.load(released_head(site, plan, items))
     elif (earlier := site.newest_head(plan.run, plan.number - 1)) is not None:
         head.load(grown(earlier, head.state()))
-    prior = popularity_prior(site, plan.run)
+    prior = popularity_prior(site, plan, adapter)
     prior = np.pad(prior, (0, items - len(prior)))
     model = HybridModel(
         bench.encoder, bench.activations, bench.centre, head, prior, plan.recipe
@@ -83,8 +84,8 @@ def require_same_items(site: Site, run: str, catalogue: Catalogue) -> None:
         DataError: If an item of the run is gone or stands elsewhere.
     """
     if trained_items(site, run, catalogue) is None:
-        order = np.frombuffer(_order(catalogue, len(catalogue)), np.uint8)
-        now = {"count": np.array(len(catalogue)), "sha256": order}
+        digest = np.frombuffer(order(catalogue.ids), np.uint8)
+        now = {"count": np.array(len(catalogue)), "sha256": digest}
         site.keep(run, "items", now)
 
 
@@ -101,18 +102,13 @@ def trained_items(site: Site, run: str, catalogue: Catalogue) -> int | None:
     if kept is None:
         return None
     count = int(kept["count"])
-    same = kept["sha256"].tobytes() == _order(catalogue, count)
+    same = kept["sha256"].tobytes() == order(catalogue.ids[:count])
     if count > len(catalogue) or not same:
         raise DataError(
             f"run {run!r} began with {count} items that no longer lead the catalogue "
             f"of {len(catalogue)}; restore their order, or start a new run"
         )
     return count
-
-
-def _order(catalogue: Catalogue, count: int) -> bytes:
-    """Return the SHA-256 of the first ``count`` ids, in their order."""
-    return hashlib.sha256("\0".join(catalogue.ids[:count]).encode()).digest()
 
 
 def grown(kept: Mapping[str, Array], start: Mapping[str, Array]) -> dict[str, Array]:
@@ -123,15 +119,25 @@ def grown(kept: Mapping[str, Array], start: Mapping[str, Array]) -> dict[str, Ar
     }
 
 
-def popularity_prior(site: Site, run: str) -> Array:
-    """Return the log prior from the popularity that the site released for a run.
+def popularity_prior(site: Site, plan: RoundPlan, adapter: Adapter) -> Array:
+    """Return the log prior: of all sites' popularity if it is shared, else the site's.
+
+    Args:
+        site: Which released its own for the run.
+        plan: Of any round of the run.
+        adapter: The exchanged tensors, which may hold a shared popularity.
 
     Raises:
         LedgerBroken: If it was never released or its file is gone.
     """
-    kept = site.kept(run, "popularity")
+    kept = site.kept(plan.run, "popularity")
     if kept is None:
-        raise LedgerBroken(f"run {run!r} has no released popularity at {site.folder}")
+        raise LedgerBroken(
+            f"run {plan.run!r} has no released popularity at {site.folder}"
+        )
+    shared = shared_prior(site, plan, adapter)
+    if shared is not None:
+        return shared
     return log_prior(kept["popularity"], float(kept["sigma"]))
 
 

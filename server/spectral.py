@@ -24,6 +24,8 @@ GRID = 4096  # places at which the density of singular values of noise is taken
 class Spectral(FedAvg):
     """FedAvg whose adapter is the shrunk sum of all averages.
 
+    What is no matrix, a shared popularity, is averaged and left as it is.
+
     Attributes:
         total: The sum of all rounds' averages; empty before the first.
     """
@@ -40,7 +42,10 @@ class Spectral(FedAvg):
 
 
 def _all_shrunk(total: Adapter) -> dict[str, Array]:
-    return {name: shrunk(array) for name, array in total.items()}
+    return {
+        name: shrunk(array) if array.ndim == 2 else array
+        for name, array in total.items()
+    }
 
 
 def shrunk(seen: Array) -> Array:
@@ -53,13 +58,14 @@ def shrunk(seen: Array) -> Array:
         seen: Signal of low rank plus noise.
     """
     left, values, right = np.linalg.svd(seen.astype(np.float64), full_matrices=False)
-    ratio = min(seen.shape) / max(seen.shape)
+    longest = max(seen.shape)
+    ratio = min(seen.shape) / longest
     level = np.median(values) / np.sqrt(_median_of_noise(ratio))
     if level == 0:  # no noise to be taken out
         return seen
     y = values / level
     inside = np.square(np.square(y) - ratio - 1) - 4 * ratio
-    above = y > (1 + np.sqrt(ratio)) * (1 + SAFE * max(seen.shape) ** (-2 / 3))
+    above = y > (1 + np.sqrt(ratio)) * (1 + SAFE * longest ** (-2 / 3))
     kept = np.where(above, np.sqrt(np.maximum(inside, 0)) / np.maximum(y, 1e-12), 0.0)
     return np.asarray((left * (level * kept)) @ right, np.float32)
 

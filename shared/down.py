@@ -60,22 +60,32 @@ def _made_text(rng: np.random.Generator, number: int) -> str:
     return f"{kind} {one} and {two} {form}"
 
 
-def reading_down(inner: Tensor, hidden: Tensor, means: Tensor, rank: int) -> Array:
+def varying(means: Tensor, rank: int) -> Tensor:
+    """Return the directions [width, rank] in which texts differ most, orthonormal.
+
+    Args:
+        means: The mean hidden state of every text, [texts, width].
+        rank: How many.
+    """
+    spread = means.double() - means.double().mean(0)
+    directions = torch.linalg.svd(spread, full_matrices=False)[2][:rank].T
+    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
+    signed: Tensor = directions * torch.sign(largest)  # a decomposition leaves it open
+    return signed
+
+
+def reading_down(inner: Tensor, hidden: Tensor, directions: Tensor) -> Array:
     """Return A [rank, columns], with ``A x`` of mean square 1 over these tokens.
 
     Args:
         inner: What goes into the adapted module, x of every token, [tokens, columns].
         hidden: The last hidden state of every token, [tokens, width].
-        means: Their mean in every text, [texts, width].
-        rank: Directions to read off, at most as many as there are.
+        directions: What to read off, from ``varying``, [width, rank].
     """
     x, h = (t.double() - t.double().mean(0) for t in (inner, hidden))
-    spread = means.double() - means.double().mean(0)
-    _, _, directions = torch.linalg.svd(spread, full_matrices=False)
-    aims = h @ directions[:rank].T
+    aims = h @ directions
     square = x.T @ x
     square += RIDGE * square.trace() / len(square) * torch.eye(len(square)).to(square)
     a = torch.linalg.solve(square, x.T @ aims).T
     a = a / (x @ a.T).square().mean().sqrt()
-    sign = torch.sign(a.gather(1, a.abs().argmax(1, keepdim=True)))
-    return np.asarray((a * sign).cpu().numpy(), np.float32)
+    return np.asarray(a.cpu().numpy(), np.float32)

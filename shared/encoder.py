@@ -38,9 +38,10 @@ from transformers.utils import logging as hf_logging
 
 from shared.activations import Activations, ActivationStore
 from shared.adapter import check
-from shared.down import made_texts, reading_down
+from shared.down import made_texts, reading_down, varying
 from shared.errors import ModelError
 from shared.output_pass import OutputPass, output_pass
+from shared.popularity import encoder_part
 from shared.protocol import Adapter, AdapterSpec, Array
 from shared.quick import Under, candidates, dtype_of, quickest, under
 from shared.tails import LayersTail, OutputTail, Tail
@@ -293,7 +294,8 @@ class TextEncoder:
         inner, frozen = tail.inside(tokens)
         hidden = tail.layer_norm(frozen)
         means = (hidden * mask.unsqueeze(2)).sum(1) / mask.sum(1, keepdim=True)
-        return reading_down(inner[mask], hidden[mask], means, self.spec.rank)
+        directions = varying(means, self.spec.rank)
+        return reading_down(inner[mask], hidden[mask], directions)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return PEFT's name and the shape of every tensor that is exchanged."""
@@ -309,7 +311,11 @@ class TextEncoder:
         }
 
     def set_adapter(self, adapter: Adapter) -> None:
-        """Load trained tensors, in exactly the names and shapes of ``shapes``."""
+        """Load trained tensors, in exactly the names and shapes of ``shapes``.
+
+        A popularity among them is none of the encoder's business.
+        """
+        adapter = encoder_part(adapter)
         check(adapter, self.shapes())
         tensors = {
             name: torch.from_numpy(array.copy()) for name, array in adapter.items()

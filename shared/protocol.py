@@ -27,6 +27,8 @@ FLOAT32 = "float32"
 WIRES = (FLOAT32, "float16", "int8")  # what an update may travel as
 LARGEST_SEED = 2**63
 DOWNS = ("seed", "text")  # where the frozen half of an adapter comes from
+OWN, SHARED = "own", "shared"
+PRIORS = (OWN, SHARED)
 OPTIMIZERS = ("adam", "sgd")
 STEPS, COOCCURRENCE = "steps", "cooccurrence"
 HEADS = (STEPS, COOCCURRENCE)  # how the CF head is learned
@@ -66,26 +68,33 @@ class AdapterSpec:
 
     def faults(self) -> list[str]:
         """Return one sentence for each value out of range."""
-        faults = []
         kind, _, depth = self.modules.partition(":")
         deep = kind in {"dense", "attention"} and depth.isdigit() and int(depth) > 0
-        if self.modules != "output" and not deep:
-            faults.append(
-                f"modules={self.modules!r} is not output, dense:K or attention:K"
-            )
-        if self.down not in DOWNS:
-            faults.append(f"down={self.down!r} is not one of {', '.join(DOWNS)}")
-        if self.down == "text" and self.modules != "output":
-            faults.append(f"down='text' is for modules=output, not {self.modules!r}")
-        if not 1 <= self.rank <= 1024:
-            faults.append(f"rank={self.rank} is not in 1..1024")
-        if not 0 < self.scale <= 64:
-            faults.append(f"scale={self.scale} is not in (0, 64]")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            faults.append(f"seed={self.seed} is not in 0..{LARGEST_SEED}")
-        if not 4 <= self.max_tokens <= 512:
-            faults.append(f"max-tokens={self.max_tokens} is not in 4..512")
-        return faults
+        checks = [
+            (
+                self.modules == "output" or deep,
+                f"modules={self.modules!r} is not output, dense:K or attention:K",
+            ),
+            (
+                self.down in DOWNS,
+                f"down={self.down!r} is not one of {', '.join(DOWNS)}",
+            ),
+            (
+                self.down != "text" or self.modules == "output",
+                f"down='text' is for modules=output, not {self.modules!r}",
+            ),
+            (1 <= self.rank <= 1024, f"rank={self.rank} is not in 1..1024"),
+            (0 < self.scale <= 64, f"scale={self.scale} is not in (0, 64]"),
+            (
+                0 <= self.seed <= LARGEST_SEED,
+                f"seed={self.seed} is not in 0..{LARGEST_SEED}",
+            ),
+            (
+                4 <= self.max_tokens <= 512,
+                f"max-tokens={self.max_tokens} is not in 4..512",
+            ),
+        ]
+        return [fault for holds, fault in checks if not holds]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +189,8 @@ class Recipe:
         temperature: Scale T of the cosine in the score.
         cf_scale: Scale S of the CF part in the score.
         alpha: Weight of text against CF while training.
+        prior: Whose popularity the prior is made of: a site's ``own``, or ``shared``
+            by all sites of one catalogue, each of which then lets its release out.
         prior_weight: Weight of the log popularity prior in the score.
         factors: Width f of the CF head's item factors.
         history: Likes that a user's vector is made of while training, H.
@@ -198,6 +209,7 @@ class Recipe:
     temperature: float = 16.0
     cf_scale: float = 2.0
     alpha: float = 0.5
+    prior: str = OWN
     prior_weight: float = 1.0
     factors: int = 32
     history: int = 16
@@ -217,6 +229,7 @@ class Recipe:
             for name, value, known in (
                 ("optimizer", self.optimizer, OPTIMIZERS),
                 ("head", self.head, HEADS),
+                ("prior", self.prior, PRIORS),
             )
             if value not in known
         ]
@@ -365,7 +378,7 @@ def plan_from_json(line: str) -> RoundPlan:
 LATER: Mapping[str, Mapping[str, object]] = {  # keys that older plans do not say
     "spec": {"down": "seed"},
     "mechanism": {"head_sigma": 0.0},
-    "recipe": {"optimizer": "adam", "head": STEPS, "head_items": 100},
+    "recipe": {"optimizer": "adam", "head": STEPS, "head_items": 100, "prior": OWN},
 }
 
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from shared.adapter import check, digest
 from shared.config import key_of, read
 from shared.errors import ConfigError, ModelError
+from shared.popularity import shared_part
 from shared.protocol import Adapter, AdapterSpec, Array, is_safe
 from shared.signing import is_signed, public_key, sign
 
@@ -197,8 +198,9 @@ def require_files(found: Mapping[str, str], manifest: Mapping[str, Any]) -> None
 
 
 def trained(tensors: Adapter) -> dict[str, Array]:
-    """Return what sites train: only B, as A is frozen and public (FFA-LoRA)."""
-    return {name: array for name, array in tensors.items() if ".lora_B." in name}
+    """Return what is exchanged: only B, as A is frozen (FFA-LoRA), and popularity."""
+    of_encoder = {name: array for name, array in tensors.items() if ".lora_B." in name}
+    return {**of_encoder, **shared_part(tensors)}
 
 
 def _require_tensors(path: Path, manifest: Mapping[str, Any]) -> None:

@@ -44,15 +44,21 @@ class Lab:
     start: Path
 
 
-def begin(start: Path, scenario: Scenario) -> AdapterSpec:
-    """Write the start adapter in ``start``, once; return the spec it is made by."""
+def begin(start: Path, scenario: Scenario, shared: Sequence[str]) -> AdapterSpec:
+    """Write the start adapter in ``start``, once; return the spec it is made by.
+
+    Args:
+        start: Its folder.
+        scenario: Of the run.
+        shared: Ids of the items whose popularity is shared, in order; none for no such.
+    """
     import simulations.preloaded  # noqa: F401, PLC0415
     from shared.encoder import base_digest  # noqa: PLC0415
     from shared.start import write_start  # noqa: PLC0415
 
     base = scenario.simulation.base
     spec = scenario.spec(base_digest(base))
-    write_start(start, base, spec)
+    write_start(start, base, spec, shared)
     return spec
 
 

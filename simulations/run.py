@@ -10,6 +10,7 @@ import tomli_w
 
 from client.mapping import FILE
 from shared.errors import ConfigError
+from shared.protocol import SHARED
 from simulations import arms, jobs
 from simulations.arms import Trained
 from simulations.crew import Crew
@@ -44,6 +45,8 @@ def simulate(
     Raises:
         ConfigError: If ``out`` holds another run, or this one without ``resume``.
     """
+    if newcomers and scenario.recipe().prior == SHARED:
+        raise ConfigError("--cold trains on parts of the catalogue: give prior='own'")
     begun, crew = time.monotonic(), crew or Crew()
     _claim(out, scenario, resume=resume)
     world = make_world(scenario)
@@ -94,10 +97,28 @@ def _prepare(
     start, data = out / "start", out / "data"
     if not start.exists():
         write_data(data, world)
-    spec = (crew or Crew()).do(start, jobs.begin, start, scenario)
+    shared = _shared(scenario, world)
+    spec = (crew or Crew()).do(start, jobs.begin, start, scenario, shared)
     if not scenario.simulation.no_dp:
         arms.mechanism_for(scenario, private=True)  # found meanwhile, and kept
     return Bench(spec.result(), start, data)
+
+
+def _shared(scenario: Scenario, world: World) -> tuple[str, ...]:
+    """Return the ids of the items whose popularity is shared, if the recipe says so.
+
+    Raises:
+        ConfigError: If the sites' catalogues are not one.
+    """
+    if scenario.recipe().prior != SHARED:
+        return ()
+    catalogues = {data.catalogue.ids for data in world.training}
+    if len(catalogues) > 1:
+        raise ConfigError(
+            f"recipe.prior='shared' with {len(catalogues)} different catalogues: give "
+            "'own', or a partition in which all sites have the same items"
+        )
+    return catalogues.pop()
 
 
 def _train(stage: Stage) -> dict[str, list[Trained]]:

@@ -33,7 +33,7 @@ _FOR_NO_DP = {"simulation", "mechanism", "recipe", "federation"}
 _OTHER_TABLES = ("simulation", "budgets", "attack", "no-dp")
 TABLES: Mapping[str, frozenset[str]] = {
     # what a scenario may set of each; the rest follows from the scenario itself
-    "spec": frozenset({"modules", "rank", "scale", "down", "seed", "max-tokens"}),
+    "spec": frozenset(AdapterSpec.__dataclass_fields__) - {"base"},
     "mechanism": frozenset({"q", "clip", "steps", "metric-sigma"}),
     "recipe": frozenset(Recipe.__dataclass_fields__) - {"seed"},
     "federation": frozenset(

@@ -13,11 +13,11 @@ from client.head import FactorHead
 from client.model import HybridModel
 from client.noise import system_uniform
 from client.prior import release_popularity
-from client.site import Site, open_site
+from client.site import PLAN, Site, open_site
 from client.workbench import device_of, popularity_prior, workbench
 from shared.activations import Activations
 from shared.encoder import TextEncoder, open_encoder
-from shared.protocol import Adapter, AdapterSpec, Array, Recipe
+from shared.protocol import Adapter, AdapterSpec, Array, Recipe, kept_plan
 from simulations.arms import Trained
 from simulations.ranking import Ints, Score, constant
 from simulations.scenario import Scenario
@@ -45,7 +45,7 @@ def exact_popularity(world: World) -> list[Array]:
 
 def released_score(trained: Trained, items: int) -> Score:
     """Return the popularity that a site released, the same for every user."""
-    return constant(_prior(open_site(trained.folder), items))
+    return constant(_prior(open_site(trained.folder), items, {}))
 
 
 def frozen_score(trained: Trained, spec: AdapterSpec, recipe: Recipe) -> Score:
@@ -167,7 +167,7 @@ def _hybrid(
 ) -> Score:
     site = open_site(trained.folder)
     bench = workbench(site, spec)
-    prior = _prior(site, len(bench.data.catalogue))
+    prior = _prior(site, len(bench.data.catalogue), adapter)
     model = HybridModel(
         bench.encoder, bench.activations, bench.centre, head, prior, recipe
     )
@@ -179,8 +179,9 @@ def _hybrid(
     return score
 
 
-def _prior(site: Site, items: int) -> Array:
+def _prior(site: Site, items: int, adapter: Adapter) -> Array:
     """Return the released prior; flat where the budget did not allow a release."""
-    if any(entry.state == "planned" for entry in site.open_ledger().entries()):
-        return popularity_prior(site, "run")
+    plan = site.kept_bytes("run", PLAN)
+    if plan is not None and site.kept("run", "popularity") is not None:
+        return popularity_prior(site, kept_plan(plan.decode()), adapter)
     return np.zeros(items, np.float32)

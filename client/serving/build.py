@@ -272,14 +272,15 @@ def _local(site: Site, choice: Chosen, catalogue: Catalogue) -> _Local:
         return _text_alone(
             catalogue, f"this site took no part in run {choice.run!r}: texts alone"
         )
-    recipe = kept_plan(plan.decode()).recipe
+    asked = kept_plan(plan.decode())
+    recipe = asked.recipe
     head = FactorHead(count, recipe.factors, recipe.seed).state()
     learned = site.newest_head(choice.run, choice.number)
     if learned is not None:
         head = {name: array[:count] for name, array in grown(learned, head).items()}
     later = len(catalogue) - count
     factors = np.hstack([head["factors.weight"], head["biases.weight"]])
-    prior = popularity_prior(site, choice.run)[:count] * recipe.prior_weight
+    prior = popularity_prior(site, asked, choice.adapter)[:count] * recipe.prior_weight
     return _Local(
         factors=np.pad(factors, ((0, later), (0, 0))).astype(np.float32),
         prior=np.pad(prior, (0, len(catalogue) - len(prior))).astype(np.float32),

@@ -12,6 +12,7 @@ from simulations.audit.canaries import finding, one_run
 from simulations.audit.conduct import conduct
 from simulations.audit.finding import Finding
 from simulations.audit.randomness import noise, sampling
+from simulations.audit.releases import releases
 from simulations.audit.replay import replay
 
 
@@ -24,6 +25,7 @@ AUDITS: Mapping[str, Callable[[Path], list[Finding]]] = {
     "replay": replay,
     "noise": noise,
     "sampling": sampling,
+    "releases": releases,
     "conduct": conduct,
     "canaries": _canaries,
 }

@@ -61,11 +61,11 @@ def code(
     *,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="replay, noise, sampling, conduct, canaries."),
+        typer.Option(help="replay, noise, sampling, releases, conduct, canaries."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Audit the training code itself: replay, noise, sampler, conduct, canaries."""
+    """Audit the training code itself: each step, each release, and a site's conduct."""
     from tempfile import TemporaryDirectory  # noqa: PLC0415
 
     from simulations.audit.battery import audit_code  # noqa: PLC0415

@@ -7,17 +7,21 @@ its ledger sealed.
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flwr.app import RecordDict
+from safetensors.numpy import load_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from client import round as client_round
 from client.app import reply
+from client.cooccurrence import Cooccurrence, looked_at
 from client.data import save
 from client.policy import RELEASES, SitePolicy
 from client.policy_file import policy_text
@@ -27,7 +31,14 @@ from shared.chain import Chain
 from shared.encoder import base_digest, open_encoder
 from shared.errors import TacitError
 from shared.ledger_file import read_ledger
-from shared.protocol import AdapterSpec, Mechanism, Recipe, RoundPlan
+from shared.protocol import (
+    COOCCURRENCE,
+    AdapterSpec,
+    Array,
+    Mechanism,
+    Recipe,
+    RoundPlan,
+)
 from shared.sealing import metric_bytes, update_bytes
 from shared.wire import open_refusal, open_reply, pack_plan
 from simulations.audit.finding import Finding
@@ -44,6 +55,12 @@ STILL = Recipe(
     learning_rate=1e-6,
     head_learning_rate=1e-6,
 )
+MADE = replace(STILL, head=COOCCURRENCE)  # a head from one release
+LOUD = replace(NOISE, head_sigma=50.0)  # so that users are lost in its noise
+CROWD = 6000  # declared where there are ``USERS``: what is looked at tells which counts
+MAKER = "release_cooccurrence"  # in ``client/round.py``
+RUNS = ("audit", "again")  # of two rounds each
+QUIETEST, LOUDEST = 0.8, 1.2  # of all numbers of a loud co-occurrence; both sure
 REPEATS = 16  # releases of one unchanged metric
 NARROWEST, WIDEST = 0.3, 2.5  # of their deviation over the charged one; both sure
 
@@ -53,6 +70,8 @@ def conduct(folder: Path) -> list[Finding]:
     return [
         *_charged(make_site(folder / "charged")),
         _before_data(make_site(folder / "before")),
+        *_head(make_site(folder / "head", users=CROWD)),
+        _head_before_data(make_site(folder / "head before")),
         _restarted(make_site(folder / "restarted", epsilon=_cost(2) + 0.01)),
         _metric(make_site(folder / "metric", epsilon=1e3)),
         _metric_is_off(make_site(folder / "off", releases=("popularity",))),
@@ -60,32 +79,49 @@ def conduct(folder: Path) -> list[Finding]:
 
 
 def make_site(
-    folder: Path, *, epsilon: float = 100.0, releases: tuple[str, ...] = RELEASES
+    folder: Path,
+    *,
+    epsilon: float = 100.0,
+    releases: tuple[str, ...] = RELEASES,
+    users: int = USERS,
 ) -> Path:
-    """Make a site with generated users on the tiny encoder, and return its folder."""
+    """Make a site with generated users on the tiny encoder, and return its folder.
+
+    Args:
+        folder: Of the site.
+        epsilon: Its budget.
+        releases: What its policy lists.
+        users: How many it declares.
+    """
     folder.mkdir(parents=True)
     population = generate(np.random.default_rng(1), users=USERS, items=144)
     save(folder / "data", population.data)
     cache = str(folder.parent.resolve() / "cache")
     settings = SiteSettings(name=NAME, base="tiny", cache=cache, device="cpu")
     policy = SitePolicy(
-        epsilon=epsilon, delta=DELTA, users=USERS, max_q=1.0, releases=releases
+        epsilon=epsilon, delta=DELTA, users=users, max_q=1.0, releases=releases
     )
     (folder / "site.toml").write_text(settings_text(settings), "utf-8")
     (folder / "policy.toml").write_text(policy_text(policy), "utf-8")
     return folder
 
 
-def ask(folder: Path, number: int, mechanism: Mechanism = NOISE) -> RecordDict:
+def ask(
+    folder: Path,
+    number: int,
+    mechanism: Mechanism = NOISE,
+    recipe: Recipe = STILL,
+    run: str = "audit",
+) -> RecordDict:
     """Ask the site for a round, as a server does, and return what it sends."""
     shapes = exchanged()
     plan = RoundPlan(
-        run="audit",
+        run=run,
         number=number,
         sites=(NAME,),
         spec=_spec(),
         mechanism=mechanism,
-        recipe=STILL,
+        recipe=recipe,
         shapes=shapes,
         max_norm=100.0,
         quorum=1,
@@ -187,6 +223,103 @@ def _before_data(folder: Path) -> Finding:
         says=f"without data the site refuses ({refused}); its ledger holds {states}",
         figures={"states": states},
     )
+
+
+def _head(folder: Path) -> list[Finding]:
+    """One co-occurrence a run: charged before it is made, as noisy as that, staying."""
+    with _charged_at_release(folder) as early:
+        replies = [ask(folder, n, LOUD, MADE, run) for run in RUNS for n in (1, 2)]
+    refused = [refusal(content) for content in replies]
+    if any(refused):
+        says = f"asked for a head from a release, the site refuses: {refused}"
+        return [_finding("head charged", holds=False, says=says)]
+    chain = read_ledger(folder / LEDGER)
+    charged = _head_charges(chain)
+    said = [(b["run"], b["q"], b["sigma"], b["steps"], b["clip"]) for b in charged]
+    wanted = [(run, 1.0, LOUD.head_sigma, 1, 1.0) for run in RUNS]
+    sealed = {e.body["planned"]: e.body for e in chain.entries if e.state == "sealed"}
+    told = [sealed.get(body["n"], {}) for body in charged]
+    paths = [folder / "runs" / run / f"{COOCCURRENCE}.safetensors" for run in RUNS]
+    kept = [sha256(path.read_bytes()).hexdigest() for path in paths]
+    stays = [(body.get("sha256"), body.get("leaves")) for body in told]
+    sent = sorted({name for content in replies for name in content})
+    return [
+        Finding(
+            audit="conduct.head charged",
+            holds=said == wanted and early == [1, 2],
+            says=f"in {len(replies)} rounds of {len(RUNS)} runs the co-occurrences "
+            f"charged are {said} (run, q, sigma, steps, clip), and {early} when each "
+            "was made",
+            figures={"charged": said, "early": early},
+        ),
+        _finding(
+            "head stays",
+            holds=stays == [(digest, False) for digest in kept]
+            and sent == ["delta", "update", "witness"],
+            says=f"{len(kept)} co-occurrences are kept, {len(told)} are to be sealed "
+            f"as staying; the replies hold {sent}",
+        ),
+        _head_as_charged([load_file(path) for path in paths], folder),
+    ]
+
+
+def _head_before_data(folder: Path) -> Finding:
+    """So does the charge of a co-occurrence, where the popularity is there already."""
+    ask(folder, 1)
+    (folder / "data").rename(folder / "elsewhere")
+    refused = refusal(ask(folder, 2, LOUD, MADE))
+    charged = len(_head_charges(read_ledger(folder / LEDGER)))
+    says = (
+        f"without data the site refuses ({refused}); co-occurrences charged: {charged}"
+    )
+    return _finding("head charged before data", holds=charged == 1, says=says)
+
+
+def _head_as_charged(made: Sequence[Mapping[str, Array]], folder: Path) -> Finding:
+    """Hold each release against its noise and against what alone it may look at."""
+    count = looked_at(CROWD, LOUD.head_sigma, MADE.head_items)
+    wrong, spreads = 0, []
+    for run, released in zip(RUNS, made, strict=True):
+        popular = load_file(folder / "runs" / run / "popularity.safetensors")
+        first = np.argsort(-popular["popularity"], kind="stable")[:count]
+        wrong += not np.array_equal(released["items"], first)
+        size = len(released["gram"])
+        noise = LOUD.head_sigma * np.sqrt(size * (size + 1) / 2)  # of all its numbers
+        spreads.append(float(np.linalg.norm(released["gram"])) / noise)
+    different = len({released["gram"].tobytes() for released in made})
+    return Finding(
+        audit="conduct.head noised",
+        holds=not wrong
+        and different == len(made)
+        and all(QUIETEST < spread < LOUDEST for spread in spreads),
+        says=f"{wrong} co-occurrences are about other items than the {count} that the "
+        "released popularity and the declared users say; they spread "
+        f"{', '.join(f'{s:.2f}' for s in spreads)} times the charged noise",
+        figures={"wrong": wrong, "spreads": spreads, "different": different},
+    )
+
+
+def _head_charges(chain: Chain) -> list[Mapping[str, Any]]:
+    """Return what a ledger holds of charges for co-occurrences."""
+    planned = [entry.body for entry in chain.entries if entry.state == "planned"]
+    return [body for body in planned if body["what"] == COOCCURRENCE]
+
+
+@contextmanager
+def _charged_at_release(folder: Path) -> Iterator[list[int]]:
+    """Count from disk the co-occurrences charged when the making of one begins."""
+    seen: list[int] = []
+    made: Callable[..., Cooccurrence] = getattr(client_round, MAKER)
+
+    def look(*given: Any) -> Cooccurrence:
+        seen.append(len(_head_charges(read_ledger(folder / LEDGER))))
+        return made(*given)
+
+    setattr(client_round, MAKER, look)
+    try:
+        yield seen
+    finally:
+        setattr(client_round, MAKER, made)
 
 
 def _restarted(folder: Path) -> Finding:

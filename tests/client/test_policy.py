@@ -469,7 +469,8 @@ def test_without_hours_a_site_is_always_open(now: time) -> None:
         ({"users": 0}, "users=0 must be at least 1"),
         (
             {"releases": ("popularity", "losses")},
-            "releases=['losses'] is not of popularity, cooccurrence, metrics, serving",
+            "releases=['losses'] is not of popularity, shared-popularity, "
+            "cooccurrence, metrics, serving",
         ),
         ({"base": "0" * 63}, "base is no SHA-256"),
         ({"code": "x" * 64}, "code is no SHA-256"),

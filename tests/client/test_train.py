@@ -343,3 +343,35 @@ def test_what_else_lies_in_a_gradient_never_joins_the_sum(tmp_path: Path) -> Non
             add_users(model, optimizer, drawn, KEY)
             assert torch.allclose(optimizer.summed, wanted, atol=1e-6)
             optimizer.add_noise()
+
+
+def test_a_plain_step_is_the_noised_sum_in_units_of_the_clip(tmp_path: Path) -> None:
+    """Noise stays white and of a size that is public: what ``spectral`` rests on."""
+    model = tiny_model(
+        tmp_path, optimizer="sgd", head="cooccurrence", learning_rate=3.0
+    )
+    weight = next(model.trained.parameters())
+    steps, noise = [], mechanism(sigma=2.0, clip=0.01, steps=1)
+    for seed in range(200):
+        before = weight.detach().clone()
+        train_round(
+            *(model, [], noise), users=10, streams=insecure_streams(seed), key=KEY
+        )
+        steps.append((weight.detach() - before).flatten())
+
+    drawn = torch.stack(steps)
+    wanted = 3.0 * 2.0 / (noise.q * 10)
+    assert float(drawn.std()) == pytest.approx(wanted, rel=0.05)
+    assert float(drawn.std(0).min()) > 0.75 * wanted
+
+
+def test_a_head_from_a_release_is_not_trained(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path, optimizer="sgd", head="cooccurrence")
+    before = model.head.state()
+
+    train_round(
+        model, users(9), mechanism(), users=9, streams=secret_streams(), key=KEY
+    )
+
+    assert len(list(model.trained.parameters())) == 1
+    assert all(np.array_equal(a, before[n]) for n, a in model.head.state().items())

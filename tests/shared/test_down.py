@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.down import made_texts, reading_down
+from shared.down import made_texts, reading_down, varying
 from shared.errors import ConfigError
 from shared.protocol import AdapterSpec, Array
 from simulations.scenario import read_scenario
@@ -26,7 +26,7 @@ def tokens(rank: int) -> tuple[Tensor, Tensor, Tensor]:
 def test_what_a_reads_tells_all_directions_in_which_texts_vary() -> None:
     inner, hidden, means = tokens(3)
 
-    a = torch.from_numpy(reading_down(inner, hidden, means, 3))
+    a = torch.from_numpy(reading_down(inner, hidden, varying(means, 3)))
 
     seen = inner @ a.T
     told = torch.linalg.lstsq(seen, hidden).solution
@@ -35,14 +35,14 @@ def test_what_a_reads_tells_all_directions_in_which_texts_vary() -> None:
     assert (seen - seen.mean(0)).square().mean().item() == pytest.approx(1.0, abs=1e-3)
 
 
-def test_signs_do_not_depend_on_those_of_the_decomposition() -> None:
-    inner, hidden, means = tokens(3)
+def test_directions_are_orthonormal_and_signs_not_those_of_the_decomposition() -> None:
+    _, _, means = tokens(3)
 
-    one, other = (
-        reading_down(inner, turn * hidden, turn * means, 3) for turn in (1.0, -1.0)
-    )
+    one, other = varying(means, 3), varying(-means, 3)
 
-    assert one == pytest.approx(other, abs=1e-5)
+    assert torch.allclose(one.T @ one, torch.eye(3, dtype=one.dtype), atol=1e-9)
+    assert torch.allclose(one, other, atol=1e-9)
+    assert means.double() @ one @ one.T == pytest.approx(means.double(), abs=1e-4)
 
 
 def test_texts_are_the_same_for_a_seed_and_all_different() -> None:
