@@ -28,7 +28,7 @@ fast: $(STAMP) ## fast suite alone, under two minutes
 	$(BIN)/pytest -n auto --dist loadfile
 
 slow: $(STAMP) ## slow suite alone: real weights, processes, Ray
-	$(BIN)/pytest -m slow -n 3 --dist loadfile
+	$(BIN)/pytest -m slow -n 2 --dist loadfile
 
 exhaustive: $(STAMP) ## every kill in every phase, every fault: an hour; CI samples them
 	$(BIN)/pytest -m exhaustive
