@@ -252,9 +252,9 @@ def test_a_muted_interest_leaves_the_list_and_comes_back(
     tab: Tab, site: Serving
 ) -> None:
     open_page(tab, site)
-    pick(tab, "user-00002")
+    pick(tab, "user-00004")
     before = titles(tab)
-    [top, *_] = site.ask("GET", "/v1/users/user-00002/interests")["interests"]
+    [top, *_] = site.ask("GET", "/v1/users/user-00004/interests")["interests"]
 
     button = f"[aria-label^='Mute {top['name']}, ']"
     muted = change(tab, button)
