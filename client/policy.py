@@ -19,10 +19,7 @@ from shared.limits import Limits
 from shared.popularity import encoder_part, shared_part
 from shared.protocol import OWN, Adapter, RoundPlan
 
-RELEASES = (
-    *("popularity", "shared-popularity", "cooccurrence"),
-    *("metrics", "serving"),
-)
+RELEASES = ("popularity", "shared-popularity", "cooccurrence", "metrics", "serving")
 TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 HOURS = re.compile(rf"(?!(.{{5}})-\1){TIME}-{TIME}")  # two different times
 DIGEST = re.compile("[0-9a-f]{64}")

@@ -287,9 +287,10 @@ def _charge_prior(site: Site, ledger: Ledger, plan: RoundPlan) -> None:
 
 def _keep_flat_prior(site: Site, plan: RoundPlan) -> None:
     """Keep a prior that says nothing: the plan asks for no release."""
-    items = len(workbench(site, plan.spec).data.catalogue)
+    catalogue = workbench(site, plan.spec).data.catalogue
+    require_same_catalogue(plan, catalogue)
     flat = {
-        "popularity": np.zeros(items, np.float32),
+        "popularity": np.zeros(len(catalogue), np.float32),
         "sigma": np.zeros((), np.float32),
     }
     site.keep_bytes(plan.run, "popularity", save(flat))

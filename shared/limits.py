@@ -14,11 +14,7 @@ from shared.config import read
 from shared.errors import ConfigError
 
 PURPOSES = ("training", "popularity", "cooccurrence", "metrics", "serving")
-EVERYBODY = (
-    "popularity",
-    "cooccurrence",
-    "serving",
-)  # purposes that take every user, once
+EVERYBODY = ("popularity", "cooccurrence", "serving")  # every user, once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,3 +120,14 @@ def test_the_prior_is_that_of_all_sites_once_there_is_one(tmp_path: Path) -> Non
     assert own is not None
     alone = popularity_prior(site, plan, zeros(plan))
     assert alone == pytest.approx(log_prior(own["popularity"], 2.0))
+
+
+def test_a_site_that_releases_nothing_refuses_another_catalogue_too(
+    tmp_path: Path,
+) -> None:
+    site = site_at(tmp_path)
+    plan = replace(asked(site), mechanism=replace(NOISE, prior_sigma=0.0))
+    other = replace(plan, shapes={**encoder_part(plan.shapes), tensor_of(["a"]): (1,)})
+
+    with pytest.raises(DataError, match="not of this site's 72 items"):
+        answer(site, other, zeros(other))

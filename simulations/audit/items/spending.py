@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from shared.popularity import PREFIX
 from simulations.audit.accounts import Account
 from simulations.audit.items.content import (
     UNKNOWN,
@@ -52,9 +53,14 @@ def release(case: Case) -> Content:
 
 
 def left(account: Account) -> dict[str, int]:
-    """Return how many releases of each purpose left a site, and the bytes of all."""
+    """Return how many releases of each purpose left a site, and the bytes of all.
+
+    A popularity that travels within an update counts as one as well.
+    """
     out = account.left()
     counts = Counter(what for what, _ in out)
+    tensors = (name for _, body in out for name in body["tensors"])
+    counts["popularity"] += sum(name.startswith(PREFIX) for name in tensors)
     return {
         **{name: counts[what] for what, name in PURPOSES.items()},
         "bytes": sum(body["bytes"] for _, body in out),

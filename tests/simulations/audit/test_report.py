@@ -23,6 +23,7 @@ from server.registry import Registry
 from shared.accounting import epsilon
 from shared.errors import ConfigError, PrivacyError
 from shared.ledger import Ledger
+from shared.popularity import tensor_of
 from simulations.audit import canaries
 from simulations.audit import ledger as ledger_audit
 from simulations.audit.canaries import OneRun
@@ -475,6 +476,18 @@ def test_every_purpose_of_what_left_is_counted(tmp_path: Path) -> None:
         "TALLIES, 15 bytes"
     )
     assert words in " ".join(made["sites"][0]["says"])
+
+
+def test_a_popularity_within_an_update_is_told_to_have_left(tmp_path: Path) -> None:
+    ledger = spent(tmp_path)
+    tensors = ["lora_B", tensor_of(["a", "b"])]
+    ledger.sealed(train(ledger, 2), content=b"abc", tensors=tensors, leaves=True)
+
+    made = report(ledger)
+
+    figures = item(made, 5)["figures"]["sites"]["north"]
+    assert (figures["updates"], figures["popularity"]) == (2, 1)
+    assert "its POPULARITY" in " ".join(made["sites"][0]["says"])
 
 
 def test_what_serving_learns_is_charged_and_stays(tmp_path: Path) -> None:
