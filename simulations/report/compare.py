@@ -4,13 +4,13 @@ Runs share no users, so their figures stand beside each other with their interva
 change since the first run is told without one.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from shared.errors import ConfigError
 from simulations.report.content import HR, NDCG, OPEN, private
-from simulations.report.schema import read_run
+from simulations.report.schema import read_run, settings_of
 
 KIND = "tacit/comparison/1"
 CUTS = {NDCG: "NDCG@10", HR: "HR@10", "mrr@10": "MRR@10"}
@@ -70,7 +70,7 @@ def _read(folders: Sequence[Path]) -> dict[str, Made]:
 
 def _settings(runs: Mapping[str, Made]) -> dict[str, list[Any]]:
     """Return the settings that are not the same in all runs; None where not set."""
-    each = [dict(_flat(made["config"])) for made in runs.values()]
+    each = [dict(settings_of(made["config"])) for made in runs.values()]
     keys = dict.fromkeys(key for settings in each for key in settings)
     found = {key: [settings.get(key) for settings in each] for key in keys}
     return {
@@ -78,12 +78,6 @@ def _settings(runs: Mapping[str, Made]) -> dict[str, list[Any]]:
         for key, values in found.items()
         if any(value != values[0] for value in values)
     }
-
-
-def _flat(config: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
-    for table, keys in config.items():
-        for key, value in keys.items():
-            yield (key if table == "simulation" else f"{table}.{key}"), value
 
 
 def _arm(arm: str, runs: Mapping[str, Made]) -> list[dict[str, Any] | None]:

@@ -23,6 +23,7 @@ from simulations.report.content import (
     setting,
     significance,
 )
+from simulations.report.schema import settings_of
 
 FEW_SITES = 6  # so many stand in a table one by one
 FIRST = {NDCG: "NDCG@10", HR: "HR@10", "mrr@10": "MRR@10"}
@@ -75,12 +76,7 @@ def _parts(figure: Mapping[str, float]) -> tuple[float, float, float]:
 
 
 def _asked(made: Made) -> Section:
-    config = made["config"]
-    rows = [
-        plain(f"{table}.{key}" if table != "simulation" else key, setting(value))
-        for table, keys in config.items()
-        for key, value in keys.items()
-    ]
+    rows = [plain(key, setting(value)) for key, value in settings_of(made["config"])]
     return Section(
         key="asked",
         title="What was asked",

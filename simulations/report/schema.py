@@ -4,6 +4,7 @@ A folder without a report of ours is refused.
 """
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +52,15 @@ def read_run(folder: Path) -> dict[str, Any]:
             f"{folder} holds a sweep, not a run: give the folders in {folder / 'runs'}"
         )
     return made
+
+
+def settings_of(
+    tables: Mapping[str, Any], where: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield each setting of a configuration by the name that ``--set`` knows it by."""
+    for name, value in tables.items():
+        if isinstance(value, Mapping):
+            inside = "" if where + name == "simulation" else f"{where}{name}."
+            yield from settings_of(value, inside)
+        else:
+            yield where + name, value
