@@ -16,7 +16,7 @@ from client.noise import normal
 from client.sampler import Uniform
 from shared.protocol import Array
 
-STRENGTH = 30.0  # of the CF part beside text and prior; chosen on validation events
+STRENGTH = 150.0  # of the CF part beside text and prior; chosen on validation events
 SPREAD = 3.0  # users for each item and sigma; chosen on validation events
 SAFE = 2.0  # noise alone goes that far beyond its edge once in a thousand releases
 CHUNK = 4096  # users whose likes are laid out at a time
@@ -120,8 +120,10 @@ def factors(
 
     Only directions that stand out of the noise are kept, shrunk by what noise adds to
     them: a symmetric noise matrix has eigenvalues up to ``sigma sqrt(2 L)``, and beyond
-    by a share of the order of ``L**(-2/3)`` (Tracy and Widom 1996). It sees a release
-    and public values, so it costs no budget.
+    by a share of the order of ``L**(-2/3)`` (Tracy and Widom 1996). A direction counts
+    by the root of its lift, what it holds against an even share: by the lift itself the
+    first few outweigh all others. It sees a release and public values, so it costs no
+    budget.
 
     Args:
         released: Of this site.
@@ -140,6 +142,7 @@ def factors(
     stands_out = raised > edge * (1 + SAFE * size ** (-2 / 3))
     left = np.sqrt(np.maximum(np.square(raised) - edge**2, 0.0)) * stands_out
     best = np.argsort(-left)[: min(width, size)]
-    scale = np.sqrt(STRENGTH * left[best] * size / users)
+    lifts = left[best] * size / users
+    scale = np.sqrt(STRENGTH * np.sqrt(lifts))
     made[released.items, : len(best)] = vectors[:, best] * scale
     return state

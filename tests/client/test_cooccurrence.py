@@ -134,3 +134,10 @@ def test_a_release_about_no_item_makes_a_head_of_zeros() -> None:
         "biases.weight": (ITEMS, 1),
     }
     assert not any(array.any() for array in state.values())
+
+
+def test_a_direction_counts_by_the_root_of_its_lift() -> None:
+    gram = np.diag([17.0, 5.0, 1.0, 1.0, 1.0]).astype(np.float32)  # 16 and 4 above
+    released = Cooccurrence(np.arange(5), gram, 0.0)
+    weights = np.square(factors(released, 5, 2, users=100)["factors.weight"]).sum(0)
+    assert weights[0] / weights[1] == pytest.approx(2.0)
