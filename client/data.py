@@ -6,7 +6,8 @@ of problem by count and row number, never by a user's id or value.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,8 +17,8 @@ import polars as pl
 
 from client import mapping, tables
 from client.forgotten import NOBODY, Forgotten, forgotten_at
-from client.mapping import DataMapping, UserColumns
-from client.rows import Table, declared, rated, understand, values
+from client.mapping import DataMapping, ItemColumns, UserColumns
+from client.rows import Table, declared, rated, understand, understand_items, values
 from client.sources import snapshot
 from client.tables import Faults
 from shared.catalogue import Catalogue
@@ -134,16 +135,51 @@ def load(folder: Path, site: Path | None = None) -> SiteData:
             never read.
     """
     mapped = mapping.read_mapping(folder)
+    with _tables_of(folder, mapped) as inside:
+        return read_tables(inside, mapped, folder, forgotten_at(site))
+
+
+def load_items(folder: Path) -> tuple[str, ...]:
+    """Read the ids of a folder's items, in the order in which ``load`` has them.
+
+    Guarantee: no row of a user is read, for the items are public.
+
+    Args:
+        folder: Of ``data.toml``.
+
+    Raises:
+        ConfigError: Naming every fault of ``data.toml``.
+        DataError: Naming every class of problem in the items; or if a database was
+            never read.
+    """
+    mapped, faults = mapping.read_mapping(folder), Faults(folder)
+    with _tables_of(folder, mapped) as inside:
+        table = _items(inside, mapped.items, faults)
+    rows = understand_items(table, list(mapped.items.text_columns()), faults)
+    faults.raise_if_any()
+    return tuple(rows["item"])
+
+
+@contextmanager
+def _tables_of(folder: Path, mapped: DataMapping) -> Iterator[Path]:
+    """Yield where the tables lie: beside ``data.toml``, or in the last snapshot."""
     if mapped.source is None:
-        return read_tables(folder, mapped, folder, forgotten_at(site))
+        yield folder
+        return
     with snapshot.alone(folder):
         state = snapshot.current(folder)
         if state is None:
             raise DataError(
                 f"{folder}: its database was never read: tacit site data check FOLDER"
             )
-        inside = snapshot.tables(folder, state.number)
-        return read_tables(inside, mapped, folder, forgotten_at(site))
+        yield snapshot.tables(folder, state.number)
+
+
+def _items(inside: Path, items: ItemColumns, faults: Faults) -> Table:
+    """Return the rows of the items, texts and attributes as lists of values."""
+    fields = items.text_columns() | items.attribute_columns()
+    rows = tables.read(inside / items.file, items.columns(), faults, lists=fields)
+    return Table(items.file, _as_lists(rows, fields, items.list_separator))
 
 
 def read_tables(
@@ -166,9 +202,7 @@ def read_tables(
     event_rows = forgotten.without(rows, "user")
     if event_rows.is_empty() and not rows.is_empty():
         faults.add(events.file, "holds no rows but of users who were forgotten")
-    text, attributes = items.text_columns(), items.attribute_columns()
-    fields = text | attributes
-    item_rows = tables.read(inside / items.file, items.columns(), faults, lists=fields)
+    item_rows = _items(inside, items, faults)
     positive = pl.lit(value=True)
     if events.rating:
         positive = rated(events.positive_rating)
@@ -176,10 +210,10 @@ def read_tables(
         positive = pl.col("event").is_in(events.positive_events)
     people = _people(folder, mapped.users, forgotten, faults)
     data = assemble(
-        Table(items.file, _as_lists(item_rows, fields, items.list_separator)),
+        item_rows,
         Table(events.file, event_rows),
-        text=list(text),
-        attributes={name: column for column, name in attributes.items()},
+        text=list(items.text_columns()),
+        attributes={name: column for column, name in items.attribute_columns().items()},
         positive=positive,
         faults=faults,
     )

@@ -316,7 +316,7 @@ def _mechanism_reasons(plan: RoundPlan, policy: SitePolicy) -> list[str]:
         ),
         (
             plan.recipe.prior == OWN or "shared-popularity" in policy.releases,
-            "the released popularity may not leave",
+            "the released popularity may not leave: releases lacks shared-popularity",
         ),
         (no_metric or "metrics" in policy.releases, "a metric may not leave"),
     ]

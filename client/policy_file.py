@@ -35,7 +35,8 @@ WORDS = {
     "max_start_norm": "Longest adapter, in L2 norm, that a round may start from.",
     "code": 'SHA-256 of the one code that may train; "" for any.',
     "releases": "DP releases beside updates: popularity, cooccurrence and serving "
-    "(stay here), shared-popularity and metrics (leave).",
+    'stay here, metrics leave; add "shared-popularity" to let the popularity out as '
+    "well, at the same epsilon, to be averaged with that of other sites.",
     "hours": 'When the site trains, local time, such as "22:00-06:00"; "" for always.',
     "serve_only": "true: serve what there is, train never.",
     "insecure_test_noise": "true: noise from a seed, for tests alone. NO PRIVACY.",

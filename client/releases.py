@@ -23,6 +23,7 @@ from shared.encoder import TextEncoder, load_base
 from shared.errors import ConfigError, ModelError
 from shared.invitation import invitation_from
 from shared.pointer import Pointer, parts, pointer_from
+from shared.popularity import encoder_part, shared_part
 from shared.protocol import Adapter, AdapterSpec
 from shared.release import WEIGHTS, Release, trained, verify_release
 
@@ -149,13 +150,17 @@ def _require_newer(pointer: Pointer, kept: Kept | None) -> None:
 def _require_own(site: Site, release: Release) -> None:
     """Return if the release adapts the site's own encoder, in its very tensors.
 
+    Beside them there may be one popularity, of a run whose sites shared theirs.
+
     Raises:
         ModelError: If encoder, tensors, frozen values or configuration are others.
     """
     ours, said = _start(site.settings.base, release.spec)
     theirs = _tensors(release.folder)
     shapes = {name: array.shape for name, array in ours.items()}
-    fits = {name: array.shape for name, array in theirs.items()} == shapes
+    adapted = {name: array.shape for name, array in encoder_part(theirs).items()}
+    shared = [array.ndim for array in shared_part(theirs).values()]
+    fits = adapted == shapes and shared in ([], [1])
     if not fits or digest(_frozen(ours)) != digest(_frozen(theirs)):
         raise ModelError(
             f"release {release.name} does not hold the tensors that "

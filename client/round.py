@@ -263,16 +263,19 @@ def _charge(
 
 
 def _charge_prior(site: Site, ledger: Ledger, plan: RoundPlan) -> None:
-    """Release the site's popularity for this run, unless that was done."""
+    """Release the site's popularity for this run, unless that was done.
+
+    A popularity that is shared for another catalogue is refused before the charge.
+    """
     if site.kept(plan.run, "popularity") is not None:
         return
+    require_same_catalogue(site, plan)
     sigma = plan.mechanism.prior_sigma
     if sigma == 0 < plan.mechanism.sigma:
         _keep_flat_prior(site, plan)
         return
     planned = _charge(ledger, plan, "popularity", sigma, steps=1)
     bench = workbench(site, plan.spec)
-    require_same_catalogue(plan, bench.data.catalogue)
     released = release_popularity(
         bench.examples,
         len(bench.data.catalogue),
@@ -288,7 +291,6 @@ def _charge_prior(site: Site, ledger: Ledger, plan: RoundPlan) -> None:
 def _keep_flat_prior(site: Site, plan: RoundPlan) -> None:
     """Keep a prior that says nothing: the plan asks for no release."""
     catalogue = workbench(site, plan.spec).data.catalogue
-    require_same_catalogue(plan, catalogue)
     flat = {
         "popularity": np.zeros(len(catalogue), np.float32),
         "sigma": np.zeros((), np.float32),

@@ -47,11 +47,17 @@ def understand(
         The items with ``#text``, and the events with ``#position`` (of the item) and
         ``#time`` (epoch seconds).
     """
-    item_rows = _composed(items.rows, text)
-    faults.check(items.file, item_rows, _ITEM_CHECKS)
+    item_rows = understand_items(items, text, faults)
     event_rows = _placed(_timed(events.rows), item_rows)
     faults.check(events.file, event_rows, _EVENT_CHECKS)
     return item_rows, event_rows
+
+
+def understand_items(items: Table, text: Sequence[str], faults: Faults) -> pl.DataFrame:
+    """Check every row of the items, and add ``#text``; see ``understand``."""
+    rows = _composed(items.rows, text)
+    faults.check(items.file, rows, _ITEM_CHECKS)
+    return rows
 
 
 def declared(

@@ -7,26 +7,30 @@ back is the mean over the sites.
 
 import numpy as np
 
+from client.data import load_items
 from client.prior import log_prior
 from client.site import Site
-from shared.catalogue import Catalogue
 from shared.errors import DataError
-from shared.popularity import shared_part, tensor_of
+from shared.popularity import items_of, shared_part
 from shared.protocol import SHARED, Adapter, Array, RoundPlan
 
 
-def require_same_catalogue(plan: RoundPlan, catalogue: Catalogue) -> None:
+def require_same_catalogue(site: Site, plan: RoundPlan) -> None:
     """Return if a shared popularity stands for this site's items, in their order.
 
+    Guarantee: only the public items are read, so this may come before any charge.
+
     Raises:
-        DataError: If it stands for another catalogue.
+        DataError: If it stands for another catalogue, or the items cannot be read.
     """
-    wanted = {tensor_of(catalogue.ids): (len(catalogue),)}
-    if plan.recipe.prior == SHARED and shared_part(plan.shapes) != wanted:
+    if plan.recipe.prior != SHARED:
+        return
+    ours = items_of(load_items(site.data))
+    if shared_part(plan.shapes) != {ours.tensor: (ours.items,)}:
         raise DataError(
             f"the popularity that run {plan.run!r} shares is not of this site's "
-            f"{len(catalogue)} items in their order: take over the run's catalogue, or "
-            "ask for prior='own'"
+            f"{ours.items} items in their order (digest {ours.digest}): take over the "
+            "run's catalogue, or ask the operator for prior='own'"
         )
 
 

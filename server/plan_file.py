@@ -1,21 +1,20 @@
 """PLAN.toml: what an operator asks for; read strictly, into the settings of a run."""
 
-import hashlib
-import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from server.operator import Operator
 from server.settings import Settings, read_settings
 from server.sites import admitted
-from shared.config import key_of
+from server.start import start_of
+from shared.config import read
 from shared.encoder import base_digest
 from shared.errors import ConfigError
-from shared.protocol import AdapterSpec
-from shared.start import write_start
+from shared.popularity import SharedItems
+from shared.protocol import SHARED
 
 TABLES = ("federation", "spec", "mechanism", "recipe")
 OURS = {  # what a plan may not say: it follows from the operator's folder
@@ -33,12 +32,14 @@ class PlanFile:
         sites: Admitted sites that take part.
         start: Release to start from, such as ``spring/3``; empty for an untrained one.
         tables: The tables of ``TABLES``, as run config has them.
+        catalogue: The one catalogue of all sites, if they share its popularity.
     """
 
     run: str
     sites: tuple[str, ...]
     start: str = ""
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    catalogue: SharedItems | None = None
 
 
 def read_plan(path: Path) -> PlanFile:
@@ -54,7 +55,8 @@ def read_plan(path: Path) -> PlanFile:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     tables = {name: said.pop(name, {}) for name in TABLES}
-    faults = [
+    catalogue, unfit = _catalogue(said.pop("catalogue", None))
+    faults = unfit + [
         f"[{table}] {key} is not for a plan to say"
         for table, keys in OURS.items()
         for key in keys
@@ -74,7 +76,20 @@ def read_plan(path: Path) -> PlanFile:
         sites=tuple(sites),
         start=str(said.get("start", "")),
         tables=tables,
+        catalogue=catalogue,
     )
+
+
+def _catalogue(table: object) -> tuple[SharedItems | None, list[str]]:
+    """Return the table ``[catalogue]``, if there is one, and what is wrong with it."""
+    if table is None:
+        return None, []
+    if not isinstance(table, dict):
+        return None, [f"catalogue={table!r} is not a table: write [catalogue]"]
+    try:
+        return read(SharedItems, table, "[catalogue]"), []
+    except ConfigError as error:
+        return None, [str(error)]
 
 
 def settings_for(operator: Operator, plan: PlanFile, *, resume: bool) -> Settings:
@@ -104,21 +119,22 @@ def settings_for(operator: Operator, plan: PlanFile, *, resume: bool) -> Setting
         "federation.resume": resume,
         "spec.base": base_digest(operator.settings.base),
     }
-    spec = read_settings(flat).spec  # every fault at once, before anything is written
-    flat["federation.start"] = str(_start(operator, plan, spec))
-    return read_settings(flat)
+    asked = read_settings(flat)  # every fault at once, before anything is written
+    _require_catalogue(plan, asked.recipe.prior)
+    start = start_of(operator, plan.start, asked.spec, plan.catalogue)
+    return replace(asked, federation=replace(asked.federation, start=str(start)))
 
 
-def _start(operator: Operator, plan: PlanFile, spec: AdapterSpec) -> Path:
-    """Return the PEFT folder that round 1 starts from."""
-    if plan.start:
-        from server.releases import find  # noqa: PLC0415
-
-        return find(operator.folder, plan.start).folder.resolve()
-    line = json.dumps(
-        {key_of(key): value for key, value in asdict(spec).items()}, sort_keys=True
-    )
-    folder = operator.starts / hashlib.sha256(line.encode()).hexdigest()[:16]
-    folder.parent.mkdir(exist_ok=True)
-    write_start(folder, operator.settings.base, spec)
-    return folder.resolve()
+def _require_catalogue(plan: PlanFile, prior: str) -> None:
+    """Raise unless a plan names a catalogue exactly where its prior is shared."""
+    if prior == SHARED and plan.catalogue is None:
+        raise ConfigError(
+            "[recipe] prior='shared' needs the table [catalogue] with digest and "
+            "items, equal at all sites: tacit site data check prints them as "
+            "'catalogue' and 'items'"
+        )
+    if prior != SHARED and plan.catalogue is not None:
+        raise ConfigError(
+            f"[catalogue] is for a popularity that sites share, but [recipe] prior="
+            f"{prior!r}: give 'shared', or leave the table out"
+        )

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import BasicConstraints, load_pem_x509_certificate
 from cryptography.x509.extensions import ExtensionNotFound
 
-from shared.protocol import AdapterSpec, Mechanism, is_safe
+from shared.protocol import AdapterSpec, is_safe
 from shared.signed_text import SignedText
 
 TITLE = """\
@@ -28,14 +28,15 @@ HOST_NAME = re.compile(  # the last label is no number: 1.2.3 is no name
     rf"(?=.{{1,253}}\Z)(?!(.*\.)?[0-9]+\Z){LABEL}(\.{LABEL})*"
 )
 VERSION = re.compile("[0-9A-Za-z.+-]{1,64}")
-MECHANISM, SPEC = Mechanism(), AdapterSpec(base="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanLimits:
-    """How far the plans of an operator go; the defaults are those of the protocol.
+    """How far the plans of an operator go.
 
-    A site takes them for the start of its own policy, which alone decides.
+    The defaults admit the protocol's own round, and few full steps as docs/deploy.md
+    has them, up to an epsilon of 8. A site takes the limits for the start of its own
+    policy, which alone decides; its budget holds whatever they are.
 
     Attributes:
         max_q: Largest chance that a user takes part in a step.
@@ -47,13 +48,13 @@ class PlanLimits:
         min_prior_sigma: Smallest noise multiplier of the popularity release.
     """
 
-    max_q: float = MECHANISM.q
-    min_sigma: float = MECHANISM.sigma
-    max_clip: float = MECHANISM.clip
-    max_steps: int = MECHANISM.steps
-    modules: tuple[str, ...] = (SPEC.modules,)
-    max_rank: int = SPEC.rank
-    min_prior_sigma: float = MECHANISM.prior_sigma
+    max_q: float = 1.0
+    min_sigma: float = 1.5
+    max_clip: float = 1.0
+    max_steps: int = 20
+    modules: tuple[str, ...] = ("output",)
+    max_rank: int = 64
+    min_prior_sigma: float = 0.9
 
     def faults(self) -> list[str]:
         """Return one sentence for each value out of range."""

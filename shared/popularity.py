@@ -5,11 +5,54 @@ so that only sites whose items stand in the same order can share one.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
+
+import numpy as np
+
+from shared.protocol import MOST_VALUES, Array
 
 T = TypeVar("T")
 PREFIX = "popularity."
+DIGEST = re.compile("[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedItems:
+    """Which catalogue a popularity stands for, without its items; it is public.
+
+    Attributes:
+        digest: First 16 hexadecimal digits of ``order`` of its item ids.
+        items: How many they are.
+    """
+
+    digest: str
+    items: int
+
+    def faults(self) -> list[str]:
+        """Return one sentence for each value out of range."""
+        faults = []
+        if not DIGEST.fullmatch(self.digest):
+            faults.append(f"digest={self.digest!r} is not 16 hexadecimal digits")
+        if not 1 <= self.items <= MOST_VALUES:
+            faults.append(f"items={self.items} is not in 1..{MOST_VALUES}")
+        return faults
+
+    @property
+    def tensor(self) -> str:
+        """Name of the one tensor that is exchanged for it."""
+        return PREFIX + self.digest
+
+    def flat(self) -> dict[str, Array]:
+        """Return that tensor as it is before any site released anything."""
+        return {self.tensor: np.zeros(self.items, np.float32)}
+
+
+def items_of(ids: Sequence[str]) -> SharedItems:
+    """Return which catalogue has these item ids, in their order."""
+    return SharedItems(digest=order(ids).hex()[:16], items=len(ids))
 
 
 def order(ids: Sequence[str]) -> bytes:
@@ -19,7 +62,7 @@ def order(ids: Sequence[str]) -> bytes:
 
 def tensor_of(ids: Sequence[str]) -> str:
     """Return the name of the tensor for a catalogue."""
-    return PREFIX + order(ids).hex()[:16]
+    return items_of(ids).tensor
 
 
 def shared_part(tensors: Mapping[str, T]) -> dict[str, T]:

@@ -54,11 +54,12 @@ def begin(start: Path, scenario: Scenario, shared: Sequence[str]) -> AdapterSpec
     """
     import simulations.preloaded  # noqa: F401, PLC0415
     from shared.encoder import base_digest  # noqa: PLC0415
+    from shared.popularity import items_of  # noqa: PLC0415
     from shared.start import write_start  # noqa: PLC0415
 
     base = scenario.simulation.base
     spec = scenario.spec(base_digest(base))
-    write_start(start, base, spec, shared)
+    write_start(start, base, spec, items_of(shared) if shared else None)
     return spec
 
 

@@ -14,7 +14,7 @@ Folder = Annotated[Path, typer.Argument(help="The site's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def budget(  # one for each option
+def budget(  # noqa: PLR0913 - one for each option
     folder: Folder = Path(),
     *,
     sigma: Annotated[
@@ -26,19 +26,27 @@ def budget(  # one for each option
     rounds: Annotated[
         int | None, typer.Option(help="Plan: how much noise do so many rounds need?")
     ] = None,
+    prior_sigma: Annotated[
+        float, typer.Option(help="Of the popularity release before them; 0: none.")
+    ] = 0.0,
+    head_sigma: Annotated[
+        float, typer.Option(help="Of the co-occurrence release before them; 0: none.")
+    ] = 0.0,
     as_json: Json = False,
 ) -> None:
     """Show what is spent, what is left, and what the next round would cost.
 
     FOLDER is the site's. The next round is as the last one, or as the protocol's
     default before there was any; options change it. With --rounds, also the least noise
-    with which so many rounds fit in what is left. The ledger is only read.
+    with which so many rounds fit in what is left, after the releases that a new run
+    begins with, and what is spent after them all: with SIGMA, or with that least. The
+    ledger is only read.
     """
     from client.account import believed, coming  # noqa: PLC0415
     from client.budget import budget as compute  # noqa: PLC0415
     from client.budget import noise_for_rounds  # noqa: PLC0415
     from client.site import open_site  # noqa: PLC0415
-    from shared.accounting import GaussianEvent  # noqa: PLC0415
+    from shared.accounting import GaussianEvent, epsilon  # noqa: PLC0415
     from shared.entries import UNIT  # noqa: PLC0415
 
     site = open_site(folder)
@@ -54,8 +62,14 @@ def budget(  # one for each option
     )
     shown = _budget_rows(state)
     if rounds is not None:
+        releases = [
+            GaussianEvent(q=1.0, sigma=each, steps=1)
+            for each in (prior_sigma, head_sigma)
+            if each
+        ]
+        before = [*chain.events, *releases]
         needed = noise_for_rounds(
-            chain.events,
+            before,
             policy.epsilon,
             policy.delta,
             q=event.q,
@@ -65,6 +79,10 @@ def budget(  # one for each option
         )
         least = max(needed, policy.min_sigma)  # of the two, what the site would take
         shown[f"sigma for {rounds} more rounds"] = least
+        planned = GaussianEvent(
+            q=event.q, sigma=sigma or least, steps=event.steps * rounds
+        )
+        shown["spent after them"] = epsilon([*before, planned], policy.delta)
     if as_json:
         typer.echo(json.dumps({key: _finite(value) for key, value in shown.items()}))
         return

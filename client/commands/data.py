@@ -31,7 +31,8 @@ def check(
 ) -> None:
     """Read and check the data of the site in FOLDER; nothing is trained or sent.
 
-    The counts are exact, so they are for this screen only.
+    The counts are exact, so they are for this screen only. Items and catalogue (a
+    digest of the items) are public: a plan that shares popularity names them.
 
     A database is read on from where it was read before.
 
@@ -60,5 +61,6 @@ def _check_rows(checked: "Checked") -> dict[str, str | int | bool]:
             "snapshot": read.state.number,
         }
     people = ("users", "users_with_likes")
-    names = ("items", *people, "events", "likes", "likes_trained", "oldest", "newest")
+    counts = (*people, "events", "likes", "likes_trained")
+    names = ("items", "catalogue", *counts, "oldest", "newest")
     return shown | {name.replace("_", " "): getattr(checked, name) for name in names}

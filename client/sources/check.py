@@ -8,6 +8,7 @@ from client.data import load
 from client.examples import make_examples
 from client.mapping import read_mapping
 from client.sources.refresh import Refreshed, refresh
+from shared.popularity import items_of
 
 
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
@@ -17,6 +18,7 @@ class Checked:
     Args:
         source: ``files`` or ``database``.
         items: In the catalogue.
+        catalogue: Digest of its items, public; a plan that shares popularity names it.
         users: Who have at least one event.
         users_with_likes: Who have something to train on.
         events: Of all users.
@@ -29,6 +31,7 @@ class Checked:
 
     source: str
     items: int
+    catalogue: str
     users: int
     users_with_likes: int
     events: int
@@ -59,6 +62,7 @@ def check(folder: Path, site: Path | None = None, *, full: bool = False) -> Chec
     return Checked(
         source="database" if database else "files",
         items=len(data.catalogue),
+        catalogue=items_of(data.catalogue.ids).digest,
         users=len(data.histories),
         users_with_likes=sum(count > 0 for count in kept),
         events=sum(map(len, data.histories)),

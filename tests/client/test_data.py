@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client import forgotten
-from client.data import SiteData, UserHistory, load, save
+from client.data import SiteData, UserHistory, load, load_items, save
 from shared.catalogue import Catalogue
 from shared.errors import ConfigError, DataError
 
@@ -68,6 +68,26 @@ def told(folder: Path) -> str:
 def seen(history: UserHistory) -> tuple[str, list[int], list[int], list[bool]]:
     items, times, likes = history.items, history.times, history.likes
     return history.user, items.tolist(), times.tolist(), likes.tolist()
+
+
+def test_the_items_are_read_in_their_order_and_no_row_of_a_user_is(
+    tmp_path: Path,
+) -> None:
+    folder = write_site(tmp_path, events="no table at all")
+
+    assert load_items(folder) == ("x", "y", "z")
+    (folder / "interactions.csv").unlink()
+    assert load_items(folder) == ("x", "y", "z")
+
+
+def test_items_that_load_refuses_have_no_ids_either(tmp_path: Path) -> None:
+    folder = write_site(tmp_path, items=ITEMS + ",Untold,Drama,\nx,Again,Drama,\n")
+
+    with pytest.raises(DataError) as caught:
+        load_items(folder)
+
+    assert "no item id: 1 (row 5)" in str(caught.value)
+    assert "item id was already given: 1 (row 6)" in str(caught.value)
 
 
 def test_a_site_is_read_as_its_mapping_says(tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ def typing_error(it: Partner) -> None:
 
 
 def changed_invitation(it: Partner) -> None:
-    it.write("join.toml", "max-q = 0.2", "max-q = 0.9")
+    it.write("join.toml", "max-q = 1.0", "max-q = 0.9")
 
 
 def invited_as_another(it: Partner) -> None:
@@ -403,11 +403,11 @@ def test_a_weak_promise_is_a_warning(partner: Partner) -> None:
 
 
 def test_a_policy_narrower_than_the_invitation_is_a_warning(partner: Partner) -> None:
-    partner.write("policy.toml", "max-q = 0.2", "max-q = 0.1")
+    partner.write("policy.toml", "max-q = 1.0", "max-q = 0.1")
     partner.write("policy.toml", "min-sigma = 1.5", "min-sigma = 2.0")
 
     told = warned_of(partner, "plans")
-    assert "max-q=0.1 (join.toml: 0.2)" in told
+    assert "max-q=0.1 (join.toml: 1)" in told
     assert "min-sigma=2 (join.toml: 1.5)" in told
 
 

@@ -2,6 +2,8 @@
 
 import json
 import stat
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from shared.encoder import load_base, open_encoder
 from shared.errors import ConfigError, ModelError
 from shared.invitation import to_text
 from shared.pointer import Pointer, point
+from shared.popularity import tensor_of
 from shared.protocol import AdapterSpec
 from shared.release import (
     MANIFEST,
@@ -298,6 +301,28 @@ def test_another_encoder_is_refused_though_signed(
 
     with pytest.raises(ModelError, match="every site must load the same encoder"):
         receive(site, signed(operator, release, 1).to_json(), release.files())
+
+
+@pytest.mark.parametrize(
+    ("shared", "folder"),
+    [
+        ({tensor_of(["a", "b", "c"]): (3,)}, "spring-1"),
+        ({tensor_of(["a", "b"]): (2,), tensor_of(["b", "a"]): (2,)}, ""),
+        ({tensor_of(["a", "b"]): (1, 2)}, ""),
+    ],
+)
+def test_a_release_may_hold_one_shared_popularity_and_nothing_else_beside_the_adapter(
+    tmp_path: Path, shared: dict[str, tuple[int, ...]], folder: str
+) -> None:
+    operator, plan = an_operator(tmp_path / "operator"), tiny_plan()
+    publish(operator, "spring", 1, plan=replace(plan, shapes={**plan.shapes, **shared}))
+    site = invited(tmp_path / "site", operator)
+
+    refused = pytest.raises(ModelError, match="not hold the tensors")
+    with nullcontext() if folder else refused:
+        send(site, operator, "spring/1", 1)
+
+    assert in_force(site) == folder
 
 
 def test_another_rank_than_its_tensors_have_is_refused_though_signed(

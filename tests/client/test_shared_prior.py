@@ -5,16 +5,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from client.data import load_items
 from client.prior import log_prior
 from client.round import answer
-from client.shared_prior import shared_prior
+from client.shared_prior import require_same_catalogue, shared_prior
 from client.site import Site, open_site
 from client.workbench import popularity_prior, workbench
 from shared.errors import DataError, PolicyRefused
-from shared.popularity import encoder_part, shared_part, tensor_of
+from shared.popularity import (
+    SharedItems,
+    encoder_part,
+    items_of,
+    shared_part,
+    tensor_of,
+)
 from shared.protocol import Adapter, RoundPlan
 from tests.factories import mechanism, small_recipe, tiny_plan, write_site, zeros
+from tests.factories import plan as a_plan
 
 RECIPE = small_recipe(optimizer="sgd", head="cooccurrence", prior="shared")
 NOISE = mechanism(q=1.0, steps=1, prior_sigma=2.0, head_sigma=2.0)
@@ -100,6 +110,34 @@ def test_the_popularity_of_another_catalogue_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="not of this site's 72 items"):
         answer(site, replace(plan, shapes=other), zeros(replace(plan, shapes=other)))
+
+    assert charged(site) == []
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A site whose interactions are gone."""
+    site = site_at(tmp_path_factory.mktemp("bare"))
+    (site.data / "interactions.parquet").unlink()
+    return site
+
+
+@given(items=st.integers(1, 200), digest=st.text("0123456789abcdef", min_size=1))
+@settings(max_examples=20, deadline=None)
+def test_only_the_public_items_are_read_to_tell_another_catalogue(
+    bare: Site, items: int, digest: str
+) -> None:
+    ours = items_of(load_items(bare.data))
+    other = SharedItems(digest=digest, items=items)
+    own, strange = (
+        a_plan({of.tensor: (of.items,)}, recipe=RECIPE) for of in (ours, other)
+    )
+
+    require_same_catalogue(bare, own)
+    with pytest.raises(
+        DataError, match=f"72 items in their order .digest {ours.digest}"
+    ):
+        require_same_catalogue(bare, strange)
 
 
 def test_the_prior_is_that_of_all_sites_once_there_is_one(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file
 
 from server.operator import Operator, ServerSettings
 from server.plan_file import read_plan, settings_for
@@ -10,6 +11,8 @@ from server.setup import init
 from server.sites import admit
 from shared.errors import ConfigError
 from shared.identity import to_text
+from shared.popularity import shared_part
+from shared.release import WEIGHTS
 from tests.shared.papers import an_identity
 from tests.standin import key_of
 
@@ -22,6 +25,13 @@ rounds = 3
 rank = 4
 [mechanism]
 sigma = 1.9
+"""
+SHARED = f"""\
+{PLAN}[recipe]
+prior = "shared"
+[catalogue]
+digest = "0123456789abcdef"
+items = 7
 """
 
 
@@ -73,6 +83,56 @@ def test_equal_specs_start_from_the_same_adapter(
     ]
 
     assert starts[0] == starts[1] != starts[2]
+
+
+def test_a_shared_popularity_is_in_the_adapter_that_a_run_starts_from(
+    operator: Operator, tmp_path: Path
+) -> None:
+    take(operator, "north", "south")
+    texts = (PLAN, SHARED, SHARED.replace("items = 7", "items = 8"))
+    asked = [read_plan(plan(tmp_path, text)) for text in texts]
+
+    plain, shared, longer = (
+        Path(settings_for(operator, one, resume=False).federation.start)
+        for one in asked
+    )
+
+    assert len({plain, shared, longer}) == 3
+    assert shared_part(load_file(plain / WEIGHTS)) == {}
+    [(name, array)] = shared_part(load_file(shared / WEIGHTS)).items()
+    assert name == "popularity.0123456789abcdef"
+    assert array.tolist() == [0.0] * 7
+
+
+def test_a_catalogue_goes_with_a_shared_prior_and_with_no_other(
+    operator: Operator, tmp_path: Path
+) -> None:
+    take(operator, "north", "south")
+    without = SHARED.partition("[catalogue]")[0]
+    idle = SHARED.replace('"shared"', '"own"')
+
+    with pytest.raises(ConfigError, match=r"table \[catalogue\].*site data check"):
+        settings_for(operator, read_plan(plan(tmp_path, without)), resume=False)
+    with pytest.raises(ConfigError, match=r"prior='own': give 'shared'"):
+        settings_for(operator, read_plan(plan(tmp_path, idle)), resume=False)
+
+    assert list(operator.starts.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"),
+    [
+        ('catalogue = "items.csv"\n', "not a table"),
+        ("[catalogue]\nitems = 7\n", "missing key 'digest'"),
+        ('[catalogue]\ndigest = "ABC"\nitems = 7\n', "digest='ABC' is not 16"),
+        ('[catalogue]\ndigest = "0123456789abcdef"\nitems = 0\n', "items=0"),
+    ],
+)
+def test_a_catalogue_is_a_digest_and_a_number_of_items(
+    tmp_path: Path, table: str, fault: str
+) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        read_plan(plan(tmp_path, f'run = "spring"\nsites = []\n{table}'))
 
 
 def test_sites_that_are_not_admitted_are_named(

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from client.cli import app
 from client.sources.check import check
 from shared.errors import DataError
+from shared.popularity import items_of
 from tests.client.sources.shop import START, SqliteShop
 from tests.factories import write_site
 
@@ -35,6 +36,7 @@ def test_the_counts_are_those_of_the_rows(tmp_path: Path) -> None:
         "anything new": True,
         "snapshot": 1,
         "items": 3,
+        "catalogue": items_of(["x", "y", "z"]).digest,
         "users": 2,
         "users with likes": 1,
         "events": 4,
