@@ -287,7 +287,17 @@ class TextEncoder:
 
     @torch.no_grad()
     def _down_of_texts(self) -> Array:
-        """Return the A that reads off how made texts differ; see ``shared/down.py``."""
+        """Return the A that reads off how made texts differ; see ``shared/down.py``.
+
+        Raises:
+            ModelError: If the encoder has fewer directions than are asked for.
+        """
+        width = self._model.config.hidden_size
+        if self.spec.rank > width:
+            raise ModelError(
+                f"spec.rank={self.spec.rank} with down='text' is over the encoder's "
+                f"{width} directions"
+            )
         tail = cast("OutputTail", self._tail)
         tokens = self._tokens(made_texts(self.spec.seed))
         mask = tokens["attention_mask"].bool()

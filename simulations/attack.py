@@ -58,10 +58,7 @@ def exposure(scenario: Scenario, world: World, outcome: Outcome) -> float | None
     Returns:
         The ratio; None without an attack, or if no site of the outcome has the item.
     """
-    catalogues = {
-        name: data.catalogue
-        for name, data in zip(world.names, world.training, strict=True)
-    }
+    catalogues = {name: world.catalogue(name) for name in world.names}
     hostile = hostile_sites(scenario)
     if not hostile:
         return None

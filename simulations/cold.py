@@ -23,9 +23,10 @@ from simulations.arms import Trained
 from simulations.newcomers import Fold, Opened, before, open_doors
 from simulations.ranking import CUT
 from simulations.resampling import Figure, intervals
+from simulations.run import prepare
 from simulations.split import HeldOut, Split, UserSplit
 from simulations.stage import Stage
-from simulations.world import World, write_data
+from simulations.world import World
 
 FOLDS = 5
 GROUP_EPSILON = 1.0  # of the release that the slice of declared attributes rests on
@@ -120,15 +121,15 @@ def table(made: Sequence[Mapping[str, Any]]) -> Table:
 def _opened(stage: Stage, fold: Fold) -> Iterator[tuple[Opened, Split]]:
     """Yield each site after training without the fold, and all that its users did."""
     asked = stage.scenario.simulation
-    world, trained = _train(stage, fold)
+    known, trained = _train(stage, fold)
     sigma = 0.0
     if not asked.no_dp:
         sigma = noise_for(GROUP_EPSILON, asked.delta, q=1.0, steps=1)
-    popular = scores.exact_popularity(world)
+    popular = scores.exact_popularity(known.world)
     for place, site in enumerate(trained):
         opened = open_doors(
             site.folder,
-            arms.newest_version(site, stage.bench.start),
+            arms.newest_version(site, known.bench.start),
             stage.world.training[place],
             popular[place],
             sigma,
@@ -137,23 +138,23 @@ def _opened(stage: Stage, fold: Fold) -> Iterator[tuple[Opened, Split]]:
         yield opened, stage.world.splits[place]
 
 
-def _train(stage: Stage, fold: Fold) -> tuple[World, list[Trained]]:
-    """Train a federation without the fold's users and items."""
+def _train(stage: Stage, fold: Fold) -> tuple[Stage, list[Trained]]:
+    """Train a federation without the fold's users and items; return its stage too."""
     stage = stage.of("federated")
     asked, folder = stage.scenario.simulation, stage.out / "cold" / str(fold.number + 1)
     training = tuple(before(data, fold) for data in stage.world.training)
     world = World(stage.world.names, training, (), stage.world.unseen)
-    write_data(folder / "data", world)
-    bench = replace(stage.bench, data=folder / "data")
+    bench = prepare(folder, stage.scenario, world, stage.crew)
+    own = replace(stage, out=folder, world=world, bench=bench)
     trained = arms.train_together(
-        replace(stage, out=folder, world=world, bench=bench),
+        own,
         folder,
         private=not asked.no_dp,
         names=world.trains,
         alone=False,
         watch=lambda told: stage.tell("cold", asked.rounds * fold.of, told),
     )
-    return world, trained
+    return own, trained
 
 
 def _ranked(opened: Opened, split: Split, fold: Fold) -> Iterator[tuple[str, Ranks]]:

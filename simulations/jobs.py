@@ -28,11 +28,13 @@ class Task:
         texts: Of the site's items.
         places: Where its items stand in the catalogue that an arm was trained on; None
             where that is the site's own.
+        among: Texts of that catalogue, where it is another one.
     """
 
     split: Split
     texts: Sequence[str]
     places: Ints | None = None
+    among: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,9 @@ def begin(start: Path, scenario: Scenario, shared: Sequence[str]) -> AdapterSpec
 
 def text_vectors(lab: Lab, texts: Sequence[str]) -> Array:
     """Return the frozen vectors of texts, [texts, width]."""
-    from simulations.scores import text_vectors  # noqa: PLC0415
+    from simulations import scores  # noqa: PLC0415
 
-    return text_vectors(lab.scenario, lab.spec, texts)
+    return scores.text_vectors(scores.opened(lab.scenario, lab.spec, texts))
 
 
 def rank_baseline(
@@ -87,25 +89,32 @@ def rank_baseline(
 
 def rank_text(lab: Lab, task: Task) -> Ranked:
     """Rank by the frozen encoder alone."""
-    from simulations.scores import text_score  # noqa: PLC0415
-
-    return ranked(text_score(lab.scenario, lab.spec, task.texts), task)
+    return _rank_texts(lab, task, None)
 
 
 def rank_unseen(lab: Lab, by: Trained, task: Task) -> Ranked:
     """Rank a site that never trained by the newest adapter of another one."""
-    from simulations.scores import text_score  # noqa: PLC0415
+    return _rank_texts(lab, task, final_adapter(by, lab.start)[1])
 
-    _, adapter = final_adapter(by, lab.start)
-    return ranked(text_score(lab.scenario, lab.spec, task.texts, adapter), task)
+
+def _rank_texts(lab: Lab, task: Task, adapter: Adapter | None) -> Ranked:
+    from simulations.scores import opened, text_score  # noqa: PLC0415
+
+    texts = opened(lab.scenario, lab.spec, task.texts)
+    return ranked(text_score(texts, lab.scenario.recipe(), adapter), task)
 
 
 def rank_released(lab: Lab, by: Trained, task: Task, *, text: bool) -> Ranked:
     """Rank by a site's released popularity, alone or with the frozen encoder."""
-    from simulations.scores import frozen_score, released_score  # noqa: PLC0415
+    from simulations.scores import (  # noqa: PLC0415
+        frozen_score,
+        opened,
+        released_score,
+    )
 
     if text:
-        return ranked(frozen_score(by, lab.spec, lab.scenario.recipe()), task)
+        texts = opened(lab.scenario, lab.spec, task.texts)
+        return ranked(frozen_score(by, texts, lab.scenario.recipe()), task)
     return ranked(released_score(by, len(task.texts)), task)
 
 
@@ -126,13 +135,14 @@ def rank_trained(
         alpha: Weight of text against CF; by default that of each user's history.
         curve: Whether every earlier version is asked for validation events as well.
     """
-    from simulations.scores import trained_score  # noqa: PLC0415
+    from simulations.scores import opened, trained_score  # noqa: PLC0415
 
     recipe = lab.scenario.recipe()
+    texts = opened(lab.scenario, lab.spec, task.among or task.texts)
 
     def after(number: int) -> Score:
         adapter = _version(by, lab.start, number)
-        score = trained_score(by, lab.spec, recipe, adapter, number, alpha)
+        score = trained_score(by, texts, recipe, adapter, number, alpha)
         return score if task.places is None else _part(score, task.places)
 
     newest, _ = final_adapter(by, lab.start)

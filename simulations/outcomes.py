@@ -38,7 +38,7 @@ def outcomes(stage: Stage, trained: TrainedArms) -> list[Outcome]:
     """
     asked, world = stage.scenario.simulation, stage.world
     tasks = {
-        name: Task(world.split(name), world.data(name).catalogue.texts)
+        name: Task(world.split(name), world.catalogue(name).texts)
         for name in (*stage.honest(), *world.unseen)
     }
     pools = {arm: _by_baseline(stage, arm, tasks) for arm in asked.arms if arm in FITS}
@@ -88,7 +88,7 @@ def _by_baseline(stage: Stage, arm: str, tasks: Tasks) -> list[Future[Pool]]:
     """Let a baseline be fitted and ranked for each group of equal catalogues."""
     world, pools = stage.world, dict[tuple[str, ...], list[str]]()
     for name in tasks:
-        pools.setdefault(world.data(name).catalogue.ids, []).append(name)
+        pools.setdefault(world.catalogue(name).ids, []).append(name)
     coming = []
     for ids, names in pools.items():
         users = tuple(
@@ -167,9 +167,13 @@ def _for_centre(
 ) -> tuple[Sequence[Trained], dict[str, Task]]:
     """Return the one trained site under every name, and where each one's items are."""
     world = stage.world
-    catalogue = centre(world, stage.honest()).training[0].catalogue
+    [catalogue] = centre(world, stage.honest()).grown
     mapped = {
-        name: replace(task, places=places_in(catalogue, world.data(name).catalogue))
+        name: replace(
+            task,
+            places=places_in(catalogue, world.catalogue(name)),
+            among=catalogue.texts,
+        )
         for name, task in tasks.items()
     }
     return [replace(whole, name=name) for name in tasks], mapped
@@ -193,7 +197,7 @@ def _facts(stage: Stage, tasks: Tasks) -> dict[str, Facts]:
     counts = _counts(whole)
     known = dict[tuple[str, ...], tuple[Ints, Array]]()
     for name, task in tasks.items():
-        ids = world.data(name).catalogue.ids
+        ids = world.catalogue(name).ids
         if ids not in known:
             found = np.array([counts.get(item, (0, 0)) for item in ids], np.int64)
             vectors = stage.crew.do(

@@ -45,12 +45,12 @@ def simulate(
     Raises:
         ConfigError: If ``out`` holds another run, or this one without ``resume``.
     """
-    if newcomers and scenario.recipe().prior == SHARED:
-        raise ConfigError("--cold trains on parts of the catalogue: give prior='own'")
+    if newcomers and scenario.simulation.cold_items:
+        raise ConfigError("--cold holds items back of its own: give cold-items=0")
     begun, crew = time.monotonic(), crew or Crew()
     _claim(out, scenario, resume=resume)
     world = make_world(scenario)
-    bench = _prepare(out, scenario, world, crew)
+    bench = prepare(out, scenario, world, crew)
     stage = Stage(out, scenario, world, bench, resume, tell, crew)
     prepared = time.monotonic()
     with Watched() as memory:
@@ -90,7 +90,7 @@ def _claim(out: Path, scenario: Scenario, *, resume: bool) -> None:
     config.write_text(text, "utf-8")
 
 
-def _prepare(
+def prepare(
     out: Path, scenario: Scenario, world: World, crew: Crew | None = None
 ) -> Bench:
     """Write data and the start adapter, once."""
@@ -116,7 +116,7 @@ def _shared(scenario: Scenario, world: World) -> tuple[str, ...]:
     if len(catalogues) > 1:
         raise ConfigError(
             f"recipe.prior='shared' with {len(catalogues)} different catalogues: give "
-            "'own', or a partition in which all sites have the same items"
+            "recipe.prior=own, or a partition in which all sites have the same items"
         )
     return catalogues.pop()
 

@@ -1,20 +1,18 @@
-"""What one simulation is asked: defaults, then a TOML file, then the command line."""
+"""What one simulation is asked, and what each of its arms makes of that."""
 
-import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.config import read
-from shared.errors import ConfigError
 from shared.protocol import AdapterSpec, Mechanism, Recipe
 
 if TYPE_CHECKING:
     from server.settings import Federation
 
+BASELINES = ("popularity", "item-knn", "ease", "als", "bpr")
 NOT_PRIVATE = (  # arms that promise nothing, whatever the budget
-    *("popularity", "item-knn", "ease", "als", "bpr"),
+    *BASELINES,
     *("central-no-dp", "local-no-dp", "federated-no-dp"),
 )
 ARMS = (
@@ -29,26 +27,6 @@ ATTACKS = ("random", "sign-flip", "promotion")
 PRECISIONS = ("auto", "float32", "bfloat16")
 PARTITIONS = ("iid", "size", "taste", "domain")
 ENGINES = ("inprocess", "ray")
-_FOR_NO_DP = {"simulation", "mechanism", "recipe", "federation"}
-_OTHER_TABLES = ("simulation", "budgets", "attack", "no-dp")
-TABLES: Mapping[str, frozenset[str]] = {
-    # what a scenario may set of each; the rest follows from the scenario itself
-    "spec": frozenset(AdapterSpec.__dataclass_fields__) - {"base"},
-    "mechanism": frozenset({"q", "clip", "steps", "metric-sigma"}),
-    "recipe": frozenset(Recipe.__dataclass_fields__) - {"seed"},
-    "federation": frozenset(
-        {
-            "quorum",
-            "deadline-s",
-            "rule",
-            "server-learning-rate",
-            "trim",
-            "malicious",
-            "max-norm",
-            "wire",
-        }
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +57,7 @@ class Attack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """The table ``[simulation]``.
+    """The table ``[simulation]``; what has no default here has it in ``DEFAULTS``.
 
     Attributes:
         data: Folder of a data set; empty for the generated population.
@@ -125,11 +103,11 @@ class Simulation:
     cold_items: float = 0.0
     unseen_sites: int = 0
     curves: bool = True
-    rounds: int = 5
+    rounds: int
     epsilon: float = 8.0
     delta: float = 1e-5
-    prior_share: float = 0.4
-    head_share: float = 0.3
+    prior_share: float
+    head_share: float
     partition: str = "iid"
     attribute: str = ""
     engine: str = "inprocess"
@@ -276,138 +254,7 @@ class Scenario:
         return read(Federation, {**self.overrides["federation"], **own}, "[federation]")
 
 
-def read_scenario(
-    file: Path | None, options: Mapping[str, object], sets: Sequence[str]
-) -> Scenario:
-    """Merge a file, the command line's options and its ``--set key=value``.
-
-    Args:
-        file: A TOML file with tables ``[simulation]``, ``[spec]``, ``[mechanism]``,
-            ``[recipe]``, ``[federation]``, ``[budgets]`` and ``[attack]``, and for arms
-            without privacy ``[no-dp.mechanism]`` and so on; or None.
-        options: Keys of ``[simulation]`` in kebab-case; None where not given.
-        sets: Such as ``recipe.rank=64`` or ``epsilon=2``, read as TOML values.
-
-    Raises:
-        ConfigError: With every unknown key and wrong value at once.
-    """
-    tables = _file_tables(file)
-    own = tables.setdefault("simulation", {})
-    own.update({key: value for key, value in options.items() if value is not None})
-    for text in sets:
-        table, key, value = _assignment(text)
-        _inner(tables, table)[key] = value
-    no_dp = tables.get("no-dp", {})
-    faults = [
-        f"unknown table [{name}]"
-        for name in sorted(tables.keys() - {*TABLES, *_OTHER_TABLES})
-    ]
-    faults += [
-        *_unknown("", tables, TABLES),
-        *_unknown("no-dp.", no_dp, {**TABLES, "spec": {}, "simulation": {"rounds"}}),
-        *(f"unknown table [no-dp.{n}]" for n in sorted(no_dp.keys() - _FOR_NO_DP)),
-    ]
-    if faults:
-        raise ConfigError("\n  ".join(["scenario:", *faults]))
-    simulation = read(Simulation, own, "[simulation]")
-    scenario = Scenario(
-        simulation=simulation,
-        overrides={name: tables.get(name, {}) for name in TABLES},
-        budgets=_budgets(tables.get("budgets", {}), simulation.sites),
-        attack=_attack(tables.get("attack", {}), simulation.sites),
-        no_dp=no_dp,
-        name=file.stem if file else "generated",
-    )
-    for arm in ("federated", "federated-no-dp"):
-        sent = scenario.of(arm)
-        _ = sent.spec("0" * 64), sent.recipe(), sent.mechanism(sigma=1.0)
-    return scenario
-
-
-def _inner(tables: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
-    """Return the table with a dotted name, which is made if need be."""
-    table: dict[str, Any] = tables
-    for part in name.split("."):
-        table = table.setdefault(part, {})
-    return table
-
-
-def _unknown(
-    where: str, tables: Mapping[str, Any], known: Mapping[str, Collection[str]]
-) -> list[str]:
-    """Return one sentence for each key that a table may not have."""
-    return [
-        f"unknown key {where}{name}.{key}"
-        for name, keys in known.items()
-        for key in sorted(
-            tables.get(name, {}).keys() - {key.replace("_", "-") for key in keys}
-        )
-    ]
-
-
 def site_names(count: int) -> tuple[str, ...]:
     """Return ``site-1`` to ``site-N``, padded so that they sort in order."""
     width = len(str(count))
     return tuple(f"site-{number:0{width}}" for number in range(1, count + 1))
-
-
-def _file_tables(file: Path | None) -> dict[str, dict[str, Any]]:
-    """Return what a file says; every key at its top must be a table."""
-    if file is None:
-        return {}
-    try:
-        tables = tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"scenario {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"scenario {file} is not TOML: {error}") from None
-    loose = [key for key, value in tables.items() if not isinstance(value, dict)]
-    if loose:
-        raise ConfigError(f"scenario {file}: {', '.join(loose)} outside any [table]")
-    return tables
-
-
-def _assignment(text: str) -> tuple[str, str, object]:
-    """Split ``table.key=value``; without a table the key is one of ``[simulation]``."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(f"--set {text}: write key=value, e.g. recipe.factors=16")
-    table, _, key = name.strip().rpartition(".")
-    try:
-        parsed: object = tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
-        parsed = _number_or_word(value)
-    return table or "simulation", key, parsed
-
-
-def _number_or_word(value: str) -> float | str:
-    """Return ``.5`` as people write it, which TOML does not read; else the word."""
-    try:
-        return float(value)
-    except ValueError:
-        return value
-
-
-def _attack(given: Mapping[str, object], sites: int) -> Attack:
-    attack = read(Attack, dict(given), "[attack]")
-    if attack.sites >= sites:
-        raise ConfigError(
-            f"attack.sites={attack.sites} leaves no honest site of {sites}"
-        )
-    return attack
-
-
-def _budgets(given: Mapping[str, object], sites: int) -> dict[str, float]:
-    known, budgets = site_names(sites), {}
-    for name, value in given.items():
-        if (
-            name not in known
-            or type(value) not in {int, float}
-            or float(str(value)) <= 0
-        ):
-            raise ConfigError(
-                f"budgets.{name}={value!r}: the name must be one of {known[0]}.."
-                f"{known[-1]}, the value an epsilon above 0"
-            )
-        budgets[name] = float(str(value))
-    return budgets

@@ -5,7 +5,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 from torch.nn.functional import normalize
 
 from client.examples import make_examples
@@ -14,8 +13,13 @@ from client.model import HybridModel
 from client.noise import system_uniform
 from client.prior import release_popularity
 from client.site import PLAN, Site, open_site
-from client.workbench import device_of, popularity_prior, workbench
-from shared.activations import Activations
+from client.workbench import (
+    Texts,
+    device_of,
+    grown,
+    open_texts,
+    popularity_prior,
+)
 from shared.encoder import TextEncoder, open_encoder
 from shared.protocol import Adapter, AdapterSpec, Array, Recipe, kept_plan
 from simulations.arms import Trained
@@ -48,17 +52,30 @@ def released_score(trained: Trained, items: int) -> Score:
     return constant(_prior(open_site(trained.folder), items, {}))
 
 
-def frozen_score(trained: Trained, spec: AdapterSpec, recipe: Recipe) -> Score:
+def opened(scenario: Scenario, spec: AdapterSpec, texts: Sequence[str]) -> Texts:
+    """Return texts under the encoder as sites open it, read once for all sites."""
+    asked = scenario.simulation
+    return _read(asked.base, asked.precision, spec, tuple(texts), cache_folder())
+
+
+@lru_cache(maxsize=4)
+def _read(
+    base: str, precision: str, spec: AdapterSpec, texts: tuple[str, ...], cache: Path
+) -> Texts:
+    """Read a catalogue once, however many sites have it."""
+    encoder = open_encoder(base, spec, device_of("auto"), precision)
+    return open_texts(encoder, cache, texts)
+
+
+def frozen_score(trained: Trained, texts: Texts, recipe: Recipe) -> Score:
     """Return the scores of the frozen encoder with the site's released popularity."""
-    bench = workbench(open_site(trained.folder), spec)
-    nothing = _no_adapter(bench.encoder)
-    head = _no_head(len(bench.data.catalogue), recipe)
-    return _hybrid(trained, spec, recipe, nothing, head, alpha=recipe.alpha)
+    nothing, head = _no_adapter(texts.encoder), _no_head(texts, recipe)
+    return _hybrid(trained, texts, recipe, nothing, head, recipe.alpha)
 
 
 def trained_score(
     trained: Trained,
-    spec: AdapterSpec,
+    texts: Texts,
     recipe: Recipe,
     adapter: Adapter,
     number: int,
@@ -68,81 +85,37 @@ def trained_score(
 
     Args:
         trained: The site.
-        spec: Of the adapter.
+        texts: Of the items to score: those that the site trained with, then late ones.
         recipe: Of the model.
         adapter: The version after round ``number``.
         number: Up to which round the site's head is taken.
         alpha: Weight of text against CF; by default that of each user's history.
     """
-    site = open_site(trained.folder)
-    head = FactorHead(
-        len(workbench(site, spec).data.catalogue), recipe.factors, recipe.seed
-    )
-    newest = site.newest_head("run", number)
+    head = FactorHead(len(texts.activations), recipe.factors, recipe.seed)
+    newest = open_site(trained.folder).newest_head("run", number)
     if newest is not None:
-        head.load(newest)
-    return _hybrid(trained, spec, recipe, adapter, head, alpha=alpha)
+        head.load(grown(newest, head.state()))
+    return _hybrid(trained, texts, recipe, adapter, head, alpha)
 
 
-def text_score(
-    scenario: Scenario,
-    spec: AdapterSpec,
-    texts: Sequence[str],
-    adapter: Adapter | None = None,
-) -> Score:
+def text_score(texts: Texts, recipe: Recipe, adapter: Adapter | None = None) -> Score:
     """Return the cosine of texts alone: no popularity, no head, and nobody's data.
 
     Args:
-        scenario: Says which encoder.
-        spec: Of the adapter.
         texts: Of the catalogue.
+        recipe: Of the model.
         adapter: What was trained elsewhere; by default nothing, a frozen encoder.
     """
-    encoder, activations, centre = _encoded(scenario, spec, texts)
-    recipe, chosen = scenario.recipe(), adapter or _no_adapter(encoder)
-    model = HybridModel(
-        encoder,
-        activations,
-        centre,
-        _no_head(len(texts), recipe),
-        np.zeros(len(texts), np.float32),
-        recipe,
-    )
-
-    def score(histories: Sequence[Ints]) -> Array:
-        encoder.set_adapter(chosen)  # everybody shares one encoder in this process
-        return model.score(histories, 1.0)
-
-    return score
+    flat = np.zeros(len(texts.activations), np.float32)
+    chosen = adapter or _no_adapter(texts.encoder)
+    return _scored(texts, recipe, chosen, _no_head(texts, recipe), flat, 1.0)
 
 
-def text_vectors(scenario: Scenario, spec: AdapterSpec, texts: Sequence[str]) -> Array:
+def text_vectors(texts: Texts) -> Array:
     """Return the frozen vector of each text, of length 1, [texts, width]."""
-    encoder, activations, _ = _encoded(scenario, spec, texts)
-    encoder.set_adapter(_no_adapter(encoder))
-    sums = encoder.passed(activations).sums
+    texts.encoder.set_adapter(_no_adapter(texts.encoder))
+    sums = texts.encoder.passed(texts.activations).sums
     return np.asarray(normalize(sums, dim=-1).detach().cpu().numpy(), np.float32)
-
-
-def _encoded(
-    scenario: Scenario, spec: AdapterSpec, texts: Sequence[str]
-) -> tuple[TextEncoder, Activations, Tensor]:
-    """Return the encoder as sites open it, its activations of texts and their centre.
-
-    The centre is the texts' frozen mean vector.
-    """
-    asked = scenario.simulation
-    return _read(asked.base, asked.precision, spec, tuple(texts), cache_folder())
-
-
-@lru_cache(maxsize=4)
-def _read(
-    base: str, precision: str, spec: AdapterSpec, texts: tuple[str, ...], cache: Path
-) -> tuple[TextEncoder, Activations, Tensor]:
-    """Read a catalogue once, however many sites have it."""
-    encoder = open_encoder(base, spec, device_of("auto"), precision)
-    activations = encoder.open_store(cache).open(texts).to(encoder.device)
-    return encoder, activations, encoder.frozen_mean(activations)
 
 
 def _no_adapter(encoder: TextEncoder) -> dict[str, Array]:
@@ -151,37 +124,46 @@ def _no_adapter(encoder: TextEncoder) -> dict[str, Array]:
     }
 
 
-def _no_head(items: int, recipe: Recipe) -> FactorHead:
-    head = FactorHead(items, recipe.factors, recipe.seed)
+def _no_head(texts: Texts, recipe: Recipe) -> FactorHead:
+    head = FactorHead(len(texts.activations), recipe.factors, recipe.seed)
     head.load({name: np.zeros_like(array) for name, array in head.state().items()})
     return head
 
 
 def _hybrid(
     trained: Trained,
-    spec: AdapterSpec,
+    texts: Texts,
     recipe: Recipe,
     adapter: Adapter,
     head: FactorHead,
-    alpha: float | None = None,
+    alpha: float | None,
 ) -> Score:
-    site = open_site(trained.folder)
-    bench = workbench(site, spec)
-    prior = _prior(site, len(bench.data.catalogue), adapter)
-    model = HybridModel(
-        bench.encoder, bench.activations, bench.centre, head, prior, recipe
-    )
+    prior = _prior(open_site(trained.folder), len(texts.activations), adapter)
+    return _scored(texts, recipe, adapter, head, prior, alpha)
+
+
+def _scored(
+    texts: Texts,
+    recipe: Recipe,
+    adapter: Adapter,
+    head: FactorHead,
+    prior: Array,
+    alpha: float | None,
+) -> Score:
+    encoder = texts.encoder
+    model = HybridModel(encoder, texts.activations, texts.centre, head, prior, recipe)
 
     def score(histories: Sequence[Ints]) -> Array:
-        bench.encoder.set_adapter(adapter)  # sites share one encoder in this process
+        encoder.set_adapter(adapter)  # everybody shares one encoder in this process
         return model.score(histories, alpha)
 
     return score
 
 
 def _prior(site: Site, items: int, adapter: Adapter) -> Array:
-    """Return the released prior; flat where the budget did not allow a release."""
+    """Return the released prior [items]; 0 for late items, and for all without one."""
     plan = site.kept_bytes("run", PLAN)
-    if plan is not None and site.kept("run", "popularity") is not None:
-        return popularity_prior(site, kept_plan(plan.decode()), adapter)
-    return np.zeros(items, np.float32)
+    if plan is None or site.kept("run", "popularity") is None:
+        return np.zeros(items, np.float32)
+    prior = popularity_prior(site, kept_plan(plan.decode()), adapter)
+    return np.pad(prior, (0, items - len(prior)))

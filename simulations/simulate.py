@@ -159,7 +159,7 @@ def _asked(
     more: Sequence[str],
 ) -> "Scenario":
     """Return what is asked: the scenario, then the options, the sets and ``more``."""
-    from simulations.scenario import read_scenario  # noqa: PLC0415  # when there is work
+    from simulations.scenario_file import read_scenario  # noqa: PLC0415  # when there is work
     from simulations.shelf import found, with_data  # noqa: PLC0415
 
     file = found(scenario) if scenario else None

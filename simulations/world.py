@@ -20,6 +20,7 @@ from simulations.partition import How, partition
 from simulations.population import generate
 from simulations.scenario import Scenario, site_names
 from simulations.split import (
+    Mask,
     Split,
     cold_items,
     leave_one_out,
@@ -39,12 +40,15 @@ class World:
         training: What each site may train on.
         splits: What each site's users did next; stays with the simulation.
         unseen: Names of the sites that never train.
+        grown: Each site's items once training is over: those of ``training`` first,
+            then late ones, which nobody trained with or against; empty without any.
     """
 
     names: tuple[str, ...]
     training: tuple[SiteData, ...]
     splits: tuple[Split, ...]
     unseen: tuple[str, ...] = ()
+    grown: tuple[Catalogue, ...] = ()
 
     @property
     def trains(self) -> tuple[str, ...]:
@@ -54,6 +58,14 @@ class World:
     def data(self, name: str) -> SiteData:
         """Return what a site may train on."""
         return self.training[self.names.index(name)]
+
+    def catalogue(self, name: str) -> Catalogue:
+        """Return the items that a site ranks."""
+        return (
+            self.grown[self.names.index(name)]
+            if self.grown
+            else (self.data(name).catalogue)
+        )
 
     def split(self, name: str) -> Split:
         """Return what a site's users did next."""
@@ -76,8 +88,9 @@ def make_world(scenario: Scenario) -> World:
         if asked.data
         else generate(rng, users=asked.users, items=asked.items).data
     )
+    whole = _positive(whole) if asked.positives == "all" else whole
     parts = partition(
-        _positive(whole) if asked.positives == "all" else whole,
+        _cold_last(whole, scenario),
         sites=asked.sites,
         how=_how(asked.partition),
         rng=rng,
@@ -89,10 +102,34 @@ def make_world(scenario: Scenario) -> World:
         if not split.users:
             raise DataError(f"{name} has no user with three likes: use fewer sites")
     training = tuple(
-        SiteData(part.catalogue, split.train, part.people_of(split.train))
+        SiteData(
+            _warm(part.catalogue, scenario), split.train, part.people_of(split.train)
+        )
         for part, split in zip(parts, splits, strict=True)
     )
-    return World(names, training, splits, names[asked.sites - asked.unseen_sites :])
+    unseen = names[asked.sites - asked.unseen_sites :]
+    grown = tuple(part.catalogue for part in parts) if asked.cold_items else ()
+    return World(names, training, splits, unseen, grown)
+
+
+def _cold(catalogue: Catalogue, scenario: Scenario) -> Mask:
+    """Return which items come when training is over."""
+    asked = scenario.simulation
+    return cold_items(catalogue.ids, asked.cold_items, asked.seed)
+
+
+def _cold_last(data: SiteData, scenario: Scenario) -> SiteData:
+    """Return the same data with the cold items behind all others."""
+    order = np.argsort(_cold(data.catalogue, scenario), kind="stable")
+    place = np.argsort(order)
+    histories = (replace(past, items=place[past.items]) for past in data.histories)
+    catalogue = data.catalogue.subset(order.tolist())
+    return replace(data, catalogue=catalogue, histories=tuple(histories))
+
+
+def _warm(catalogue: Catalogue, scenario: Scenario) -> Catalogue:
+    """Return the items that a site trains with, which stand first."""
+    return catalogue.subset(range(int((~_cold(catalogue, scenario)).sum())))
 
 
 def _positive(data: SiteData) -> SiteData:
@@ -107,8 +144,7 @@ def _positive(data: SiteData) -> SiteData:
 def _held_out(part: SiteData, scenario: Scenario, place: int) -> Split:
     """Hold out what the scenario asks for, at the site of this place."""
     asked, ids = scenario.simulation, part.catalogue.ids
-    share = asked.cold_items
-    cold = cold_items(ids, share, asked.seed) if share else None
+    cold = _cold(part.catalogue, scenario) if asked.cold_items else None
     hold_out = leave_one_out if asked.split == "leave-one-out" else leave_two_out
     split = hold_out(part.histories, cold)
     if not asked.negatives:
@@ -120,7 +156,7 @@ def _held_out(part: SiteData, scenario: Scenario, place: int) -> Split:
 def centre(world: World, names: Sequence[str]) -> World:
     """Return a world of one site: the users of these sites, all their items.
 
-    Items of equal id are one item.
+    Items of equal id are one item. Late items of any site come last.
     """
     parts = [world.data(name) for name in names]
     first = parts[0].catalogue
@@ -134,7 +170,8 @@ def centre(world: World, names: Sequence[str]) -> World:
         ]
     people = {user: about for part in parts for user, about in part.people.items()}
     data = SiteData(catalogue, tuple(histories), people)
-    return World((CENTRE,), (data,), ())
+    late = [world.catalogue(name) for name in names] if world.grown else []
+    return World((CENTRE,), (data,), (), grown=(_union([*late, catalogue]),))
 
 
 def places_in(whole: Catalogue, part: Catalogue) -> npt.NDArray[np.int64]:
@@ -143,7 +180,10 @@ def places_in(whole: Catalogue, part: Catalogue) -> npt.NDArray[np.int64]:
 
 
 def _union(catalogues: Sequence[Catalogue]) -> Catalogue:
-    """Return every item of some catalogues once, as the first that has it tells it."""
+    """Return every item of some catalogues once, as the first that has it tells it.
+
+    The last one's items stand first.
+    """
     held = {
         item: (catalogue, place)
         for catalogue in reversed(catalogues)

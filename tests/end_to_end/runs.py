@@ -25,14 +25,20 @@ from simulations.cli import main
 from simulations.population import generate
 from simulations.ranking import Ranking
 from simulations.run import simulate
-from simulations.scenario import Scenario, read_scenario
+from simulations.scenario import Scenario
+from simulations.scenario_file import read_scenario
 
 USERS = 90
-SMALL = (  # what every run here has in common: as little work as there can be
+TINY = (  # as little work as there can be
     "base=tiny", f"users={USERS}", "insecure-test-noise=true", "spec.rank=4",
-    "mechanism.steps=3", "recipe.history=6", "recipe.targets=2",
-    "recipe.negatives=8", "recipe.factors=4",
+    "recipe.history=6", "recipe.targets=2", "recipe.negatives=8", "recipe.factors=4",
 )  # fmt: skip
+STEPS = (  # a head and an adapter that move in every step, so that each round counts
+    "spec.down=seed", "mechanism.q=0.2", "mechanism.steps=3", "mechanism.clip=0.3",
+    "recipe.optimizer=adam", "recipe.learning-rate=0.02", "recipe.head=steps",
+    "recipe.prior=own", "federation.rule=fedavg",
+)  # fmt: skip
+SMALL = (*TINY, *STEPS)  # what the runs here have in common
 WEIGHTS = "adapter_model.safetensors"
 A_USER = rb"user-\d"  # how every id of a generated user begins
 
@@ -88,9 +94,11 @@ def run_until(asked: Scenario, out: Path, last: int, *, resume: bool = False) ->
 
 def arguments(asked: Scenario, out: Path, *more: str) -> list[str]:
     """The command line of ``tacit simulate`` for a scenario."""
+    tables = asked.tables()
+    bare = {f"no-dp.{name}": keys for name, keys in tables.pop("no-dp", {}).items()}
     sets = [
         f"{table}.{key}={json.dumps(value)}"
-        for table, keys in asked.tables().items()
+        for table, keys in (tables | bare).items()
         for key, value in keys.items()
     ]
     given = [word for text in sets for word in ("--set", text)]

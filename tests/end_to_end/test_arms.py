@@ -48,6 +48,20 @@ def test_every_arm_ranks_the_same_users(made: tuple[Path, Any]) -> None:
 
 
 @pytest.mark.slow
+def test_every_arm_ranks_items_that_came_when_training_was_over(
+    data: Path, tmp_path: Path
+) -> None:
+    asked = scenario(data, "cold-items=0.3", sites=2, arms=[*ARMS])
+
+    metrics = run(asked, tmp_path / "late")["metrics"]
+
+    late = {arm: figures["slices"]["new-items"] for arm, figures in metrics.items()}
+    assert len({figures["users"] for figures in late.values()}) == 1
+    assert late["popularity"]["hr@10"]["mean"] == 0  # nobody has met them
+    assert late["federated-no-dp"]["hr@10"]["mean"] > 0  # their texts are read
+
+
+@pytest.mark.slow
 def test_arms_that_promise_nothing_say_so_and_the_others_cost_what_ledgers_say(
     made: tuple[Path, Any],
 ) -> None:

@@ -33,7 +33,8 @@ from simulations import world as worlds
 from simulations.evaluate import Outcome
 from simulations.population import generate
 from simulations.report.content import OPEN
-from simulations.scenario import ARMS, NOT_PRIVATE, Scenario, read_scenario
+from simulations.scenario import ARMS, NOT_PRIVATE, Scenario
+from simulations.scenario_file import read_scenario
 from simulations.split import Split, leave_two_out
 from simulations.sweep import sweep
 from simulations.sweep_command import planned

@@ -12,9 +12,11 @@ from client.data import load
 from server.events import read_events
 from shared.accounting import epsilon
 from shared.wire import open_refusal, pack_plan
+from simulations.scenario_file import read_scenario
 from tests.end_to_end.conftest import Done
 from tests.end_to_end.runs import (
     A_USER,
+    TINY,
     WEIGHTS,
     arguments,
     charged_events,
@@ -156,6 +158,18 @@ def test_sites_of_different_catalogues_train_one_adapter(
             0 <= site["ndcg@10"] <= site["hr@10"] <= 1 for site in sites.values()
         )
         assert all(site["users"] > 0 for site in sites.values())
+
+
+def test_the_defaults_spend_the_budget_in_few_full_steps_and_no_more(
+    data: Path, tmp_path: Path
+) -> None:
+    options = {"data": str(data), "sites": 2, "arms": ["federated"], "curves": False}
+
+    run(read_scenario(None, options, TINY), tmp_path)
+
+    events = charged_events(tmp_path, "site-1")
+    assert [(event.q, event.steps) for event in events] == [(1.0, 1)] * (2 + 4)
+    assert 7.9 < epsilon(events, 1e-5) <= 8
 
 
 def test_sites_that_train_alone_report_rounds_and_bytes_of_their_own(

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from shared.down import made_texts, reading_down, varying
-from shared.errors import ConfigError
+from shared.errors import ConfigError, ModelError
 from shared.protocol import AdapterSpec, Array
-from simulations.scenario import read_scenario
+from simulations.scenario_file import read_scenario
 from tests.factories import tiny_encoder, tiny_spec
 
 
@@ -58,6 +58,11 @@ def test_two_encoders_of_one_spec_start_alike_and_of_another_do_not() -> None:
     assert frozen("text") == pytest.approx(frozen("text"), abs=1e-5)
     assert not np.allclose(frozen("text"), frozen("seed"), atol=1e-2)
     assert tiny_encoder(down="text").shapes() == tiny_encoder().shapes()
+
+
+def test_no_more_directions_are_read_than_the_encoder_has() -> None:
+    with pytest.raises(ModelError, match=r"rank=33 .* over the encoder's 32 direc"):
+        tiny_encoder(down="text", rank=33)
 
 
 def test_only_the_output_module_can_be_read_so() -> None:

@@ -31,7 +31,8 @@ from simulations.evaluate import Outcome
 from simulations.grid import LocalGrid, enter_run
 from simulations.population import generate
 from simulations.ranking import Ranking
-from simulations.scenario import ATTACKS, Attack, Scenario, read_scenario
+from simulations.scenario import ATTACKS, Attack, Scenario
+from simulations.scenario_file import read_scenario
 from simulations.world import World, make_world
 from tests.standin import (
     B,

@@ -16,8 +16,8 @@ from simulations import cold
 from simulations.cold import HOW, Slice, cold_start
 from simulations.newcomers import Fold, before
 from simulations.population import generate
-from simulations.run import _prepare
-from simulations.scenario import read_scenario
+from simulations.run import prepare
+from simulations.scenario_file import read_scenario
 from simulations.stage import Stage
 from simulations.world import make_world
 
@@ -38,9 +38,11 @@ def stage_of(
     """A stage over ``data``, and what it tells while it trains."""
     save(folder / "whole", data)
     asked = {"data": str(folder / "whole"), "sites": 1, "rounds": 1, "no-dp": True}
-    scenario = read_scenario(None, {**asked, "base": "tiny", **options}, sets)
+    scenario = read_scenario(
+        None, {**asked, "base": "tiny", **options}, ["spec.rank=32", *sets]
+    )
     world, told = make_world(scenario), list[str]()
-    bench = _prepare(folder, scenario, world)
+    bench = prepare(folder, scenario, world)
     return (
         Stage(
             folder,

@@ -12,7 +12,8 @@ from client.data import SiteData, UserHistory
 from simulations.baselines import FITS, GRIDS, matrix
 from simulations.population import generate
 from simulations.ranking import Score, constant, rank_site
-from simulations.scenario import PARTITIONS, SPLITS, read_scenario
+from simulations.scenario import PARTITIONS, SPLITS
+from simulations.scenario_file import read_scenario
 from simulations.split import (
     Split,
     UserSplit,

@@ -1,5 +1,7 @@
 """What a simulation is asked: defaults, file, options, settings; faults at once."""
 
+import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import ConfigError
-from shared.protocol import Mechanism, Recipe
+from shared.protocol import Mechanism
 from simulations.scenario import (
     ARMS,
     ENGINES,
+    NOT_PRIVATE,
     PARTITIONS,
     Scenario,
-    Simulation,
-    read_scenario,
     site_names,
 )
+from simulations.scenario_file import DEFAULTS, read_scenario
 
 BASE = "0" * 64
 
@@ -29,12 +31,140 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_nothing_asked_is_the_defaults() -> None:
+    known = tomllib.loads(DEFAULTS.read_text("utf-8"))
+
     scenario = read_scenario(None, {}, [])
 
-    assert scenario.simulation == Simulation()
-    assert scenario.recipe() == Recipe()
-    assert scenario.mechanism() == Mechanism()
+    own = known.pop("simulation")
+    assert scenario.simulation.rounds == own["rounds"]
+    assert {**scenario.overrides, "no-dp": scenario.no_dp} == known
     assert scenario.budgets == {}
+
+
+KEYS = {  # of which every one is in the defaults of arms without privacy
+    f"{table}.{key}": value
+    for table, keys in tomllib.loads(DEFAULTS.read_text("utf-8"))["no-dp"].items()
+    for key, value in keys.items()
+}
+OTHERS: dict[str, st.SearchStrategy[Any]] = {
+    "simulation.rounds": st.integers(1, 99),
+    "mechanism.q": st.floats(0.01, 1),
+    "mechanism.steps": st.integers(1, 99),
+    "recipe.optimizer": st.just("sgd"),
+    "recipe.learning-rate": st.floats(0.001, 0.2),
+    "recipe.head-items": st.integers(1, 999),
+    "recipe.factors": st.integers(1, 99),
+    "recipe.history": st.integers(1, 99),
+    "recipe.targets": st.integers(1, 99),
+    "recipe.negatives": st.integers(1, 99),
+    "federation.rule": st.sampled_from(["fedavg", "fedmedian"]),
+}
+
+
+def effective(asked: Scenario, arm: str, name: str) -> object:
+    """What an arm runs with."""
+    table, _, key = name.partition(".")
+    own = asked.of(arm)
+    if table == "simulation":
+        return getattr(own.simulation, key)
+    return own.overrides[table].get(key)
+
+
+@st.composite
+def wishes(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
+    """What a file, ``--set`` and a file's no-dp tables say of some keys."""
+    return {
+        by: {key: draw(OTHERS[key]) for key in draw(st.sets(st.sampled_from([*KEYS])))}
+        for by in ("file", "no-dp", "set")
+    }
+
+
+@given(wishes=wishes(), arm=st.sampled_from(ARMS))
+def test_what_is_said_is_for_every_arm_and_only_what_nobody_says_has_two_defaults(
+    tmp_path_factory: pytest.TempPathFactory,
+    wishes: dict[str, dict[str, Any]],
+    arm: str,
+) -> None:
+    file: dict[str, Any] = {"no-dp": {}}
+    for name, value in wishes["file"].items():
+        table, _, key = name.partition(".")
+        file.setdefault(table, {})[key] = value
+    for name, value in wishes["no-dp"].items():
+        table, _, key = name.partition(".")
+        file["no-dp"].setdefault(table, {})[key] = value
+    sets = [f"{name}={json.dumps(value)}" for name, value in wishes["set"].items()]
+    path = written(tmp_path_factory.getbasetemp(), tomli_w.dumps(file))
+
+    asked, nothing = read_scenario(path, {}, sets), read_scenario(None, {}, [])
+
+    said = {**wishes["file"], **wishes["set"]}
+    if arm in NOT_PRIVATE:
+        said |= wishes["no-dp"]
+    for name in KEYS:
+        wanted = said.get(name, effective(nothing, arm, name))
+        assert effective(asked, arm, name) == wanted
+
+
+def test_there_are_two_defaults_where_noise_decides_what_learns_best() -> None:
+    nothing = read_scenario(None, {}, [])
+
+    assert set(KEYS) == set(OTHERS)
+    for name, value in KEYS.items():
+        assert effective(nothing, "federated-no-dp", name) == value
+        assert effective(nothing, "federated", name) != value
+
+
+def test_rounds_on_the_command_line_are_those_of_every_arm() -> None:
+    asked = read_scenario(None, {"rounds": 3}, [])
+
+    assert {effective(asked, arm, "simulation.rounds") for arm in ARMS} == {3}
+
+
+def test_sites_of_different_items_share_no_popularity_unless_they_are_told_to() -> None:
+    asked = {"partition": "domain"}
+    assert read_scenario(None, {}, []).recipe().prior == "shared"
+    assert read_scenario(None, asked, []).recipe().prior == "own"
+    told = read_scenario(None, asked, ["recipe.prior=shared"])
+    assert told.recipe().prior == "shared"
+
+
+def test_without_privacy_every_arm_has_the_defaults_of_those_without() -> None:
+    asked = read_scenario(None, {"no-dp": True}, [])
+
+    for name, value in KEYS.items():
+        assert effective(asked, "federated", name) == value
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        (["recipe.head=steps"], r"arms with privacy: recipe\.head='steps' needs recipe"
+         r"\.optimizer=adam, with federation\.rule=fedavg"),
+        (["recipe.optimizer=adam"], r"'spectral' takes .* give federation\.rule=fedavg"
+         r"\n.*learning-rate=2\.0 is a step of 'sgd'"),
+        (["recipe.learning-rate=2", "arms=['federated-no-dp']"],
+         r"arms without privacy:\n.*learning-rate=2\.0 is a step of 'sgd'"),
+        (["federation.rule=spectral", "no-dp=true"], "'spectral' takes out white"),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_together_are_refused_with_the_remedy(
+    sets: list[str], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        read_scenario(None, {}, sets)
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ["recipe.head=steps", "recipe.optimizer=adam", "recipe.learning-rate=0.02",
+         "federation.rule=fedavg"],
+        ["recipe.head=steps", "arms=['text', 'federated-no-dp']"],
+        ["federation.rule=spectral"],
+    ],
+)  # fmt: skip
+def test_only_arms_that_train_are_held_to_what_fits_together(sets: list[str]) -> None:
+    assert read_scenario(None, {}, sets).simulation.arms
 
 
 def test_the_command_line_wins_over_the_file_and_set_over_all(tmp_path: Path) -> None:
@@ -61,7 +191,7 @@ def test_what_is_set_reaches_spec_mechanism_recipe_and_federation() -> None:
 
     assert scenario.spec(BASE).rank == 8
     assert scenario.mechanism(sigma=2.0, prior_sigma=3.0) == Mechanism(
-        q=0.5, sigma=2.0, prior_sigma=3.0
+        q=0.5, sigma=2.0, clip=1.0, steps=1, prior_sigma=3.0
     )
     assert (scenario.recipe().targets, scenario.recipe().seed) == (3, 5)
     assert scenario.federation(**rest, rounds=2).trim == 0.1
@@ -194,10 +324,11 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "simulation.arms": st.lists(st.sampled_from(ARMS), min_size=1, max_size=3),
     "simulation.no-dp": st.booleans(),
     "simulation.data": st.text(max_size=9),
-    "spec.modules": st.sampled_from(["output", "dense:2"]),
+    "spec.down": st.sampled_from(["seed", "text"]),
     "mechanism.clip": st.floats(0.1, 10),
     "recipe.negatives": st.integers(1, 99),
     "federation.rule": st.sampled_from(["fedavg", "fedadam"]),
+    "no-dp.recipe": st.fixed_dictionaries({"factors": st.integers(1, 99)}),
     "budgets.site-2": st.floats(0.1, 10),
 }
 

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from shared.errors import ConfigError
-from simulations.scenario import read_scenario
+from simulations.scenario_file import read_scenario
 from simulations.shelf import about, found, packaged, with_data
 from simulations.simulate import app
 from simulations.sweep_plan import read_sweeps

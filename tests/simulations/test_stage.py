@@ -2,7 +2,8 @@
 
 import pytest
 
-from simulations.scenario import ARMS, read_scenario
+from simulations.scenario import ARMS
+from simulations.scenario_file import read_scenario
 from simulations.stage import main_arm, releasing_arm, to_train
 
 

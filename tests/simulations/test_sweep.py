@@ -14,7 +14,8 @@ import pytest
 
 from shared.errors import ConfigError, DataError
 from simulations import crew, sweep
-from simulations.scenario import Scenario, read_scenario
+from simulations.scenario import Scenario
+from simulations.scenario_file import read_scenario
 from simulations.sweep import Asked, Ended
 from simulations.sweep_command import planned
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import ConfigError
-from simulations.scenario import ARMS, read_scenario
+from simulations.scenario import ARMS
+from simulations.scenario_file import read_scenario
 from simulations.sweep_plan import BUDGET, WITHOUT_BUDGET, points, read_sweeps
 
 SWEPT: dict[str, list[Any]] = {

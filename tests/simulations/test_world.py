@@ -12,7 +12,8 @@ from client.policy import RELEASES
 from client.site import open_site
 from shared.errors import ConfigError, DataError
 from simulations.population import generate
-from simulations.scenario import Scenario, read_scenario
+from simulations.scenario import Scenario
+from simulations.scenario_file import read_scenario
 from simulations.world import (
     World,
     cache_folder,
@@ -177,7 +178,7 @@ def test_a_site_allows_the_modules_that_the_scenario_trains_and_no_others(
 ) -> None:
     folder = write_site(
         *(tmp_path, "site-1", tmp_path),
-        scenario=asked("spec.modules=dense:2"),
+        scenario=asked("spec.modules=dense:2", "spec.down=seed"),
         users=30,
         private=True,
     )
@@ -277,16 +278,38 @@ def test_every_event_is_a_like_where_all_are_positive(tmp_path: Path) -> None:
         assert user.train.likes.all()
 
 
-def test_no_site_trains_on_a_cold_item_and_users_are_asked_for_them() -> None:
-    made = make_world(asked("cold-items=0.3", users=60))
+@pytest.mark.parametrize("partition", ["iid", "domain"])
+def test_no_site_trains_with_or_against_a_cold_item_and_users_are_asked_for_them(
+    partition: str,
+) -> None:
+    share = 0.3
+    made = make_world(asked(f"cold-items={share}", partition=partition, users=60))
+    plain = make_world(asked(partition=partition, users=60))
 
-    ids = made.training[0].catalogue.ids
-    met = {ids[n] for d in made.training for h in d.histories for n in h.items}
-    wanted = {ids[user.test.item] for split in made.splits for user in split.users}
-    assert len(wanted - met) > 10
-    plain = make_world(asked(users=60))
-    before = {ids[n] for d in plain.training for h in d.histories for n in h.items}
-    assert 0.1 < 1 - len(met) / len(before) < 0.5
+    wanted = set[str]()
+    for name, before in zip(made.names, plain.training, strict=True):
+        known, ranked = made.data(name).catalogue, made.catalogue(name)
+        assert ranked.ids[: len(known)] == known.ids
+        assert {*ranked.ids} == {*before.catalogue.ids}
+        assert len(known) == pytest.approx((1 - share) * len(ranked), rel=0.2)
+        asked_for = {ranked.ids[user.test.item] for user in made.split(name).users}
+        wanted |= asked_for - {*known.ids}
+        users = {user.train.user: user for user in made.split(name).users}
+        for history in made.data(name).histories:
+            assert all(history.items < len(known))
+            assert history == users[history.user].train
+    assert len(wanted) > 10
+
+
+def test_the_centre_ranks_the_cold_items_of_all_sites_after_those_it_knows() -> None:
+    made = make_world(asked("cold-items=0.3", partition="domain", users=60))
+
+    whole = centre(made, made.names)
+
+    known, ranked = whole.training[0].catalogue, whole.catalogue("central")
+    assert ranked.ids[: len(known)] == known.ids
+    assert {*ranked.ids} == {i for n in made.names for i in made.catalogue(n).ids}
+    assert len(ranked) == len({*ranked.ids}) > len(known)
 
 
 def test_a_site_that_never_trains_has_events_to_ask_for_and_no_data(

@@ -1,7 +1,7 @@
 """What a report says was asked, by the names that a person gives it."""
 
 from simulations.report.schema import settings_of
-from simulations.scenario import read_scenario
+from simulations.scenario_file import read_scenario
 
 
 def test_every_setting_has_the_name_by_which_it_can_be_set() -> None:
