@@ -161,9 +161,9 @@ def _scored(
 
 
 def _prior(site: Site, items: int, adapter: Adapter) -> Array:
-    """Return the released prior [items]; 0 for late items, and for all without one."""
+    """Return the released prior [items], the usual one for late items; 0 without."""
     plan = site.kept_bytes("run", PLAN)
     if plan is None or site.kept("run", "popularity") is None:
         return np.zeros(items, np.float32)
     prior = popularity_prior(site, kept_plan(plan.decode()), adapter)
-    return np.pad(prior, (0, items - len(prior)))
+    return np.pad(prior, (0, items - len(prior)), constant_values=prior.mean())

@@ -39,6 +39,14 @@ DEMANDED = {
     "noise on part of the flat vector",
     "noise only where users have gradients",
     "key of the noise used again",
+    "popularity vote of a user not scaled",
+    "noise of the popularity halved",
+    "co-occurrence of a user not scaled to length 1",
+    "noise of the co-occurrence halved",
+    "noise of the co-occurrence cancels across the diagonal",
+    "items of a co-occurrence from raw counts",
+    "co-occurrence charged after it was made",
+    "co-occurrence not charged",
 }
 
 
