@@ -118,12 +118,12 @@ def factors(
 ) -> dict[str, Array]:
     """Return the state of a ``FactorHead`` that scores by a release.
 
-    Only directions that stand out of the noise are kept, shrunk by what noise adds to
-    them: a symmetric noise matrix has eigenvalues up to ``sigma sqrt(2 L)``, and beyond
-    by a share of the order of ``L**(-2/3)`` (Tracy and Widom 1996). A direction counts
-    by the root of its lift, what it holds against an even share: by the lift itself the
-    first few outweigh all others. It sees a release and public values, so it costs no
-    budget.
+    Only directions that stand out of noise and chance are kept, shrunk by what these
+    add to them: a symmetric noise matrix has eigenvalues up to ``sigma sqrt(2 L)``, and
+    beyond by a share of the order of ``L**(-2/3)`` (Tracy and Widom 1996); users
+    without a taste have those of ``by_chance``. A direction counts by the root of its
+    lift, what it holds against an even share: by the lift itself the first few outweigh
+    all others. It sees a release and public values, so it costs no budget.
 
     Args:
         released: Of this site.
@@ -140,9 +140,23 @@ def factors(
     raised = values - np.median(values)  # what all directions have is no taste
     edge = released.sigma * np.sqrt(2.0 * size)
     stands_out = raised > edge * (1 + SAFE * size ** (-2 / 3))
-    left = np.sqrt(np.maximum(np.square(raised) - edge**2, 0.0)) * stands_out
+    edges = edge**2 + by_chance(size, users) ** 2
+    left = np.sqrt(np.maximum(np.square(raised) - edges, 0.0)) * stands_out
     best = np.argsort(-left)[: min(width, size)]
     lifts = left[best] * size / users
     scale = np.sqrt(STRENGTH * np.sqrt(lifts))
     made[released.items, : len(best)] = vectors[:, best] * scale
     return state
+
+
+def by_chance(size: int, users: int) -> float:
+    """Return how far the sum over users without any taste reaches above its median.
+
+    Random unit vectors of ``size`` values have eigenvalues up to ``users / size`` times
+    ``(1 + sqrt(ratio))**2``, with ``ratio = size / users``, and a median of ``1 -
+    ratio / 3`` times that share, or 0 where users are few (Marchenko and Pastur
+    1967; the median is ours, within .005 for ratios up to 1).
+    """
+    ratio = size / users
+    median = 1 - ratio / 3 if ratio <= 1 else 0.0
+    return float((1 + ratio**0.5) ** 2 - median) / ratio

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from client.cooccurrence import (
     Cooccurrence,
+    by_chance,
     factors,
     looked_at,
     release_cooccurrence,
@@ -137,7 +138,27 @@ def test_a_release_about_no_item_makes_a_head_of_zeros() -> None:
 
 
 def test_a_direction_counts_by_the_root_of_its_lift() -> None:
-    gram = np.diag([17.0, 5.0, 1.0, 1.0, 1.0]).astype(np.float32)  # 16 and 4 above
-    released = Cooccurrence(np.arange(5), gram, 0.0)
+    chance = by_chance(5, 100)
+    values = [np.hypot(16.0, chance) + 1, np.hypot(4.0, chance) + 1, 1.0, 1.0, 1.0]
+    released = Cooccurrence(np.arange(5), np.diag(values).astype(np.float32), 0.0)
     weights = np.square(factors(released, 5, 2, users=100)["factors.weight"]).sum(0)
     assert weights[0] / weights[1] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("size", "users"), [(200, 4000), (100, 400), (300, 100)])
+def test_users_without_a_taste_make_no_head_however_exact(
+    size: int, users: int
+) -> None:
+    drawn = np.random.default_rng(size).normal(size=(users, size))
+    unit = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    gram = (unit.T @ unit).astype(np.float32)
+    values = np.linalg.eigvalsh(gram)
+    reach = float(values[-1] - np.median(values))
+    assert reach == pytest.approx(by_chance(size, users), rel=0.2)
+    state = factors(Cooccurrence(np.arange(size), gram, 0.0), size, 4, users)
+    lengths = np.linalg.norm(state["factors.weight"], axis=0)
+    taste = (unit + 1.0 / np.sqrt(size)).T @ (unit + 1.0 / np.sqrt(size))
+    told = factors(
+        Cooccurrence(np.arange(size), taste.astype(np.float32), 0.0), size, 4, users
+    )
+    assert lengths.max() < 0.5 * np.linalg.norm(told["factors.weight"], axis=0).max()
