@@ -23,7 +23,7 @@ from shared.packing import Packed, pack, unpack
 from shared.protocol import Adapter, Array, RoundPlan, plan_from_json
 from simulations.evaluate import Outcome
 from simulations.grid import Turn
-from simulations.scenario import Attack, Scenario, site_names
+from simulations.scenario import PEACE, Attack, Scenario, site_names
 from simulations.world import World
 
 BELOW = 0.99  # of max-norm, for what packing rounds up
@@ -78,6 +78,8 @@ def turns(scenario: Scenario) -> dict[str, Turn]:
         ConfigError: If sites shall attack where replies cannot be turned.
     """
     asked = scenario.simulation
+    if scenario.attack.kind == PEACE:
+        return {}
     if scenario.attack.sites and asked.engine == "ray":
         raise ConfigError(
             f"attack.sites={scenario.attack.sites} needs engine=inprocess, not ray"

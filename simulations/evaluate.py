@@ -139,7 +139,25 @@ def difference(
 
     ``p`` is that of a paired, two-sided test by flips of signs.
     """
-    gain = ndcg(one.rank(), CUT) - ndcg(other.rank(), CUT)
+    return _difference(one.rank(), other.rank(), rng)
+
+
+def slice_differences(
+    one: Outcome, other: Outcome, rng: np.random.Generator
+) -> dict[str, dict[str, float]]:
+    """Return the same for every slice that both have."""
+    parts, others = _sliced(one), _sliced(other)
+    return {
+        name: _difference(parts[name], others[name], rng)
+        for name in parts
+        if name in others
+    }
+
+
+def _difference(
+    ranks: Ints, others: Ints, rng: np.random.Generator
+) -> dict[str, float]:
+    gain = ndcg(ranks, CUT) - ndcg(others, CUT)
     figure = intervals(gain[:, None], rng)[0]
     return {**figure, "p": significance(gain, rng)}
 
@@ -183,6 +201,14 @@ def _mean(parts: Sequence[Floats], rng: np.random.Generator) -> Figure:
 
 def _slices(outcome: Outcome, rng: np.random.Generator) -> dict[str, Any]:
     """Return the figures of new users, new items and sites that never trained."""
+    return {
+        name: {"users": len(part), **_both(part, rng)}
+        for name, part in _sliced(outcome).items()
+    }
+
+
+def _sliced(outcome: Outcome) -> dict[str, Ints]:
+    """Return the ranks of each slice in which there is anybody."""
     rank = outcome.rank()
     known = [outcome.facts[name] for name in outcome.sites]
     events = np.concatenate([facts.events for facts in known])
@@ -192,11 +218,7 @@ def _slices(outcome: Outcome, rng: np.random.Generator) -> dict[str, Any]:
     }
     if outcome.unseen:
         slices[UNSEEN] = joined(outcome.unseen, "rank")
-    return {
-        name: {"users": len(part), **_both(part, rng)}
-        for name, part in slices.items()
-        if len(part)
-    }
+    return {name: part for name, part in slices.items() if len(part)}
 
 
 def _both(rank: Ints, rng: np.random.Generator) -> dict[str, Figure]:

@@ -24,6 +24,7 @@ DEFAULT_ARMS = ("popularity", "text-dp-popularity", "local", "federated")
 SPLITS = ("leave-two-out", "leave-one-out")
 POSITIVES = ("likes", "all")
 ATTACKS = ("random", "sign-flip", "promotion")
+PEACE = "none"  # the same sites are set aside, and send what they learned
 PRECISIONS = ("auto", "float32", "bfloat16")
 PARTITIONS = ("iid", "size", "taste", "domain")
 ENGINES = ("inprocess", "ray")
@@ -34,8 +35,9 @@ class Attack:
     """The table ``[attack]``: what some sites do instead of what they are asked.
 
     Attributes:
-        kind: ``random``, ``sign-flip`` or ``promotion`` (of one item).
-        sites: How many sites attack, the last ones; 0 is a peaceful world.
+        kind: ``random``, ``sign-flip`` or ``promotion`` (of one item); ``none`` is the
+            clean run of the same users.
+        sites: How many sites attack, the last ones, whose users are not evaluated.
         strength: Factor on what an attacking site sends.
     """
 
@@ -46,8 +48,9 @@ class Attack:
     def faults(self) -> list[str]:
         """Return one sentence for each value out of range."""
         faults = []
-        if self.kind not in ATTACKS:
-            faults.append(f"kind={self.kind!r} is not one of {', '.join(ATTACKS)}")
+        if self.kind not in (*ATTACKS, PEACE):
+            known = ", ".join((*ATTACKS, PEACE))
+            faults.append(f"kind={self.kind!r} is not one of {known}")
         if self.sites < 0:
             faults.append(f"sites={self.sites} must not be below 0")
         if not 0 < self.strength < float("inf"):

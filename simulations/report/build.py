@@ -6,7 +6,7 @@ import math
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ def build(
         ],
         "metrics": {outcome.arm: _metrics(outcome, rng) for outcome in outcomes},
         "differences": _differences(outcomes, rng),
+        "slice_differences": _slice_differences(outcomes, rng),
         "privacy": _privacy(sites, trained, outcomes, stage),
         "timing": {**timing, "total_s": round(sum(timing.values()), 3)},
         "digests": _digests(stage, trained),
@@ -152,11 +153,26 @@ def _differences(
     """Return the paired gain of each federated arm over every other."""
     return {
         f"{one.arm} - {other.arm}": evaluate.difference(one, other, rng)
-        for one in outcomes
-        if one.arm.startswith("federated")
-        for other in outcomes
-        if other.arm != one.arm
+        for one, other in _pairs(outcomes)
     }
+
+
+def _slice_differences(
+    outcomes: Sequence[Outcome], rng: np.random.Generator
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the same gains slice by slice, for pairs that have a slice in common."""
+    made = {
+        f"{one.arm} - {other.arm}": evaluate.slice_differences(one, other, rng)
+        for one, other in _pairs(outcomes)
+    }
+    return {pair: gains for pair, gains in made.items() if gains}
+
+
+def _pairs(outcomes: Sequence[Outcome]) -> Iterator[tuple[Outcome, Outcome]]:
+    """Yield each federated arm with every other."""
+    for one in outcomes:
+        if one.arm.startswith("federated"):
+            yield from ((one, other) for other in outcomes if other.arm != one.arm)
 
 
 def _privacy(

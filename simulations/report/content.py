@@ -108,6 +108,13 @@ def named(arm: str, figures: Mapping[str, Any]) -> Cell:
     return Cell(arm, mark=figures.get("label", ""))
 
 
+def paired(pair: str, metrics: Mapping[str, Any]) -> Cell:
+    """Return "one - other" with a mark if either arm promises nothing."""
+    one, _, other = pair.partition(" - ")
+    both = private(metrics[one]) and private(metrics[other])
+    return Cell(f"{one} \N{MINUS SIGN} {other}", mark="" if both else OPEN)
+
+
 def interval(
     figure: Mapping[str, float | None] | None, *, signed: bool = False
 ) -> Cell:

@@ -14,7 +14,9 @@ from simulations.report.content import (
     interval,
     named,
     number,
+    paired,
     plain,
+    significance,
 )
 
 SLICES = {
@@ -57,6 +59,18 @@ def _slices(made: Made) -> Iterator[Section]:
         ]
         if rows:
             tables.append(Table(title, ["arm", "NDCG@10", "HR@10", "users"], rows))
+        gains = [
+            [
+                paired(pair, made["metrics"]),
+                interval(gain, signed=True),
+                significance(gain["p"]),
+            ]
+            for pair, parts in made["slice_differences"].items()
+            if (gain := parts.get(key))
+        ]
+        if gains:
+            head = ["pair", "NDCG@10", "p"]
+            tables.append(Table(f"{title}: paired differences", head, gains))
     if tables:
         yield Section(key="slices", title="Slices", tables=tables)
 

@@ -17,6 +17,7 @@ from simulations.report.content import (
     interval,
     named,
     number,
+    paired,
     plain,
     private,
     promise,
@@ -181,17 +182,11 @@ def _if_any(table: Table) -> list[Table]:
 def _differences(made: Made) -> Iterator[Section]:
     metrics, rows, drawn = made["metrics"], [], []
     for name, gain in made["differences"].items():
-        one, _, other = name.partition(" - ")
-        both = private(metrics[one]) and private(metrics[other])
-        title = f"{one} \N{MINUS SIGN} {other}"
-        drawn.append(plots.Bar(title, other, both, *_parts(gain)))
-        rows.append(
-            [
-                Cell(title, mark="" if both else OPEN),
-                interval(gain, signed=True),
-                significance(gain.get("p")),
-            ]
-        )
+        _, _, other = name.partition(" - ")
+        pair = paired(name, metrics)
+        drawn.append(plots.Bar(pair.text, other, not pair.mark, *_parts(gain)))
+        told = interval(gain, signed=True)
+        rows.append([pair, told, significance(gain.get("p"))])
     if not rows:
         return
     yield Section(

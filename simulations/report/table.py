@@ -28,6 +28,9 @@ def show(made: Mapping[str, Any], console: Console) -> None:
         mark = f" ({OPEN})" if open_ended else ""
         told = said(interval(gain, signed=True))
         console.print(f"  {name}{mark}: NDCG@10 {told}", highlight=False, markup=False)
+        for part, within in made["slice_differences"].get(name, {}).items():
+            told = said(interval(within, signed=True))
+            console.print(f"    {part}: {told}", highlight=False, markup=False)
     console.print(_sites_table(made))
     if "cold" in made:
         from simulations import cold  # noqa: PLC0415  # torch, only when it is asked

@@ -204,6 +204,13 @@ def test_the_last_of_the_sites_that_train_attack() -> None:
     assert turns(scenario(hostile=0)) == {}
 
 
+def test_in_peace_the_same_sites_are_set_aside_and_send_what_they_learned() -> None:
+    asked = scenario(kind="none", hostile=2, sites=6)
+
+    assert hostile_sites(asked) == ("site-5", "site-6")
+    assert turns(asked) == {}
+
+
 def test_sites_do_not_attack_under_ray_where_nobody_turns_their_replies() -> None:
     assert turns(scenario(hostile=0, engine="ray")) == {}
     with pytest.raises(ConfigError, match=r"attack\.sites=1 needs engine=inprocess"):

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simulations.evaluate import Facts, Outcome, difference, summary
+from simulations.evaluate import (
+    Facts,
+    Outcome,
+    difference,
+    slice_differences,
+    summary,
+)
 from simulations.ranking import Ranking
 
 ITEMS = 40
@@ -110,6 +116,18 @@ def test_slices_are_those_with_users_and_unseen_sites_are_nowhere_else() -> None
     assert slices["new-items"]["ndcg@10"]["mean"] == 0.5
     assert made["ndcg@10"] == told(outcome())["ndcg@10"]
     assert [*made["sites"]] == ["site-1", "site-2"]
+
+
+def test_gains_within_a_slice_are_of_the_users_that_both_rank() -> None:
+    better = outcome(unseen={"site-3": ranking([1, 1, 1, 1])})
+    worse = outcome(unseen={"site-3": ranking([99, 99, 99, 1])})
+    none = outcome()
+
+    gains = slice_differences(better, worse, np.random.default_rng(0))
+    assert gains["unseen-sites"]["mean"] == pytest.approx(0.75)
+    assert gains["new-items"]["mean"] == 0
+    alone = slice_differences(better, none, np.random.default_rng(0))
+    assert {*alone} == {"new-users", "new-items"}
 
 
 def test_the_worst_site_and_its_gap_to_the_best_are_named() -> None:

@@ -90,6 +90,11 @@ def a_run(arms: Sequence[str] = ARMS, sites: int = 3, **changes: Any) -> dict[st
             for n, arm in enumerate(arms)
             if arm != "federated" and "federated" in arms
         },
+        "slice_differences": {
+            f"federated - {arm}": {"unseen-sites": {**figure(0.01), "p": 0.04}}
+            for arm in ("text", "federated-no-dp")
+            if {arm, "federated"} <= {*arms}
+        },
         "privacy": {
             "claim": "user-level DP per site",
             "unit": "one user account at one site",

@@ -121,11 +121,23 @@ def test_an_arm_that_was_trained_for_another_is_marked_too(key: str) -> None:
     made["config"]["simulation"][key] = True
     made["privacy"] = {**made["privacy"], "claim": MARK}
     made["metrics"] = {arm: made["metrics"][arm] for arm in ("popularity", "text")}
-    made["differences"] = {}
+    made["differences"] = made["slice_differences"] = {}
     found = {section.key: section for section in page(made).sections}
 
     for table in (*found["traffic"].tables, *found["privacy"].tables):
         assert all(row[0].mark == MARK for row in table.rows), table.caption
+
+
+def test_gains_within_a_slice_stand_below_it_and_are_marked() -> None:
+    found = {section.key: section for section in page(a_run()).sections}
+
+    (gains,) = [t for t in found["slices"].tables if "paired" in t.caption]
+    assert "Unseen sites" in gains.caption
+    marks = {row[0].text: row[0].mark for row in gains.rows}
+    assert marks == {
+        "federated \N{MINUS SIGN} text": "",
+        "federated \N{MINUS SIGN} federated-no-dp": MARK,
+    }
 
 
 def test_text_from_outside_is_shown_and_never_run() -> None:
