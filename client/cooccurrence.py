@@ -16,7 +16,7 @@ from client.noise import normal
 from client.sampler import Uniform
 from shared.protocol import Array
 
-STRENGTH = 150.0  # of the CF part beside text and prior; chosen on validation events
+STRENGTH = 300.0  # of the CF part beside text and prior; chosen on validation events
 SPREAD = 3.0  # users for each item and sigma; chosen on validation events
 SAFE = 2.0  # noise alone goes that far beyond its edge once in a thousand releases
 CHUNK = 4096  # users whose likes are laid out at a time
@@ -122,8 +122,9 @@ def factors(
     add to them: a symmetric noise matrix has eigenvalues up to ``sigma sqrt(2 L)``, and
     beyond by a share of the order of ``L**(-2/3)`` (Tracy and Widom 1996); users
     without a taste have those of ``by_chance``. A direction counts by the root of its
-    lift, what it holds against an even share: by the lift itself the first few outweigh
-    all others. It sees a release and public values, so it costs no budget.
+    lift, what it holds against an even share and what chance adds to that: by the lift
+    itself the first few outweigh all others. It sees a release and public values, so it
+    costs no budget.
 
     Args:
         released: Of this site.
@@ -140,10 +141,11 @@ def factors(
     raised = values - np.median(values)  # what all directions have is no taste
     edge = released.sigma * np.sqrt(2.0 * size)
     stands_out = raised > edge * (1 + SAFE * size ** (-2 / 3))
-    edges = edge**2 + by_chance(size, users) ** 2
-    left = np.sqrt(np.maximum(np.square(raised) - edges, 0.0)) * stands_out
+    chance = by_chance(size, users)
+    left = np.square(raised) - edge**2 - chance**2
+    left = np.sqrt(np.maximum(left, 0.0)) * stands_out
     best = np.argsort(-left)[: min(width, size)]
-    lifts = left[best] * size / users
+    lifts = left[best] / (users / size + chance)
     scale = np.sqrt(STRENGTH * np.sqrt(lifts))
     made[released.items, : len(best)] = vectors[:, best] * scale
     return state
