@@ -198,7 +198,7 @@ def test_whoever_stops_asking_ends_the_runs_under_way(
 
 @pytest.mark.parametrize(
     ("free_mib", "users", "expected"),
-    [(100_000, 900, 4), (2_500, 900, 2), (12_000, 100_000, 2), (100, 900, 1)],
+    [(100_000, 900, 4), (2_700, 900, 2), (12_000, 100_000, 2), (100, 900, 1)],
 )
 def test_as_many_runs_go_at_a_time_as_cores_and_memory_hold(
     monkeypatch: pytest.MonkeyPatch, free_mib: int, users: int, expected: int
