@@ -60,11 +60,6 @@ def order(ids: Sequence[str]) -> bytes:
     return hashlib.sha256("\0".join(ids).encode()).digest()
 
 
-def tensor_of(ids: Sequence[str]) -> str:
-    """Return the name of the tensor for a catalogue."""
-    return items_of(ids).tensor
-
-
 def shared_part(tensors: Mapping[str, T]) -> dict[str, T]:
     """Return the popularity among exchanged tensors, or their shapes."""
     return {name: of for name, of in tensors.items() if name.startswith(PREFIX)}

@@ -119,7 +119,9 @@ def _cold(catalogue: Catalogue, scenario: Scenario) -> Mask:
 
 
 def _cold_last(data: SiteData, scenario: Scenario) -> SiteData:
-    """Return the same data with the cold items behind all others."""
+    """Return the same data with the cold items behind all others, if there are any."""
+    if not scenario.simulation.cold_items:
+        return data
     order = np.argsort(_cold(data.catalogue, scenario), kind="stable")
     place = np.argsort(order)
     histories = (replace(past, items=place[past.items]) for past in data.histories)
@@ -129,6 +131,8 @@ def _cold_last(data: SiteData, scenario: Scenario) -> SiteData:
 
 def _warm(catalogue: Catalogue, scenario: Scenario) -> Catalogue:
     """Return the items that a site trains with, which stand first."""
+    if not scenario.simulation.cold_items:
+        return catalogue
     return catalogue.subset(range(int((~_cold(catalogue, scenario)).sum())))
 
 

@@ -156,9 +156,7 @@ def test_users_without_a_taste_make_no_head_however_exact(
     reach = float(values[-1] - np.median(values))
     assert reach == pytest.approx(by_chance(size, users), rel=0.2)
     state = factors(Cooccurrence(np.arange(size), gram, 0.0), size, 4, users)
-    lengths = np.linalg.norm(state["factors.weight"], axis=0)
+    assert not state["factors.weight"].any()
     taste = (unit + 1.0 / np.sqrt(size)).T @ (unit + 1.0 / np.sqrt(size))
-    told = factors(
-        Cooccurrence(np.arange(size), taste.astype(np.float32), 0.0), size, 4, users
-    )
-    assert lengths.max() < 0.5 * np.linalg.norm(told["factors.weight"], axis=0).max()
+    told = Cooccurrence(np.arange(size), taste.astype(np.float32), 0.0)
+    assert factors(told, size, 4, users)["factors.weight"].any()

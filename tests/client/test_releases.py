@@ -22,7 +22,7 @@ from shared.encoder import load_base, open_encoder
 from shared.errors import ConfigError, ModelError
 from shared.invitation import to_text
 from shared.pointer import Pointer, point
-from shared.popularity import tensor_of
+from shared.popularity import items_of
 from shared.protocol import AdapterSpec
 from shared.release import (
     MANIFEST,
@@ -306,9 +306,9 @@ def test_another_encoder_is_refused_though_signed(
 @pytest.mark.parametrize(
     ("shared", "folder"),
     [
-        ({tensor_of(["a", "b", "c"]): (3,)}, "spring-1"),
-        ({tensor_of(["a", "b"]): (2,), tensor_of(["b", "a"]): (2,)}, ""),
-        ({tensor_of(["a", "b"]): (1, 2)}, ""),
+        ({items_of(["a", "b", "c"]).tensor: (3,)}, "spring-1"),
+        ({items_of(["a", "b"]).tensor: (2,), items_of(["b", "a"]).tensor: (2,)}, ""),
+        ({items_of(["a", "b"]).tensor: (1, 2)}, ""),
     ],
 )
 def test_a_release_may_hold_one_shared_popularity_and_nothing_else_beside_the_adapter(

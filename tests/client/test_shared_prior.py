@@ -20,7 +20,6 @@ from shared.popularity import (
     encoder_part,
     items_of,
     shared_part,
-    tensor_of,
 )
 from shared.protocol import Adapter, RoundPlan
 from tests.factories import mechanism, small_recipe, tiny_plan, write_site, zeros
@@ -39,7 +38,7 @@ def asked(site: Site, **changes: object) -> RoundPlan:
     """A plan that shares the popularity of the site's catalogue."""
     made = tiny_plan(mechanism=NOISE, recipe=RECIPE, sites=("site-1", "b"), **changes)
     ids = workbench(site, made.spec).data.catalogue.ids
-    return replace(made, shapes={**made.shapes, tensor_of(ids): (len(ids),)})
+    return replace(made, shapes={**made.shapes, items_of(ids).tensor: (len(ids),)})
 
 
 def charged(site: Site) -> list[str]:
@@ -106,7 +105,7 @@ def test_a_plan_must_share_exactly_what_its_recipe_says(
 def test_the_popularity_of_another_catalogue_is_refused(tmp_path: Path) -> None:
     site = site_at(tmp_path)
     plan = asked(site)
-    other = {**encoder_part(plan.shapes), tensor_of(["a", "b"]): (2,)}
+    other = {**encoder_part(plan.shapes), items_of(["a", "b"]).tensor: (2,)}
 
     with pytest.raises(DataError, match="not of this site's 72 items"):
         answer(site, replace(plan, shapes=other), zeros(replace(plan, shapes=other)))
@@ -165,7 +164,9 @@ def test_a_site_that_releases_nothing_refuses_another_catalogue_too(
 ) -> None:
     site = site_at(tmp_path)
     plan = replace(asked(site), mechanism=replace(NOISE, prior_sigma=0.0))
-    other = replace(plan, shapes={**encoder_part(plan.shapes), tensor_of(["a"]): (1,)})
+    other = replace(
+        plan, shapes={**encoder_part(plan.shapes), items_of(["a"]).tensor: (1,)}
+    )
 
     with pytest.raises(DataError, match="not of this site's 72 items"):
         answer(site, other, zeros(other))

@@ -23,7 +23,7 @@ from server.registry import Registry
 from shared.accounting import epsilon
 from shared.errors import ConfigError, PrivacyError
 from shared.ledger import Ledger
-from shared.popularity import tensor_of
+from shared.popularity import items_of
 from simulations.audit import canaries
 from simulations.audit import ledger as ledger_audit
 from simulations.audit.canaries import OneRun
@@ -480,7 +480,7 @@ def test_every_purpose_of_what_left_is_counted(tmp_path: Path) -> None:
 
 def test_a_popularity_within_an_update_is_told_to_have_left(tmp_path: Path) -> None:
     ledger = spent(tmp_path)
-    tensors = ["lora_B", tensor_of(["a", "b"])]
+    tensors = ["lora_B", items_of(["a", "b"]).tensor]
     ledger.sealed(train(ledger, 2), content=b"abc", tensors=tensors, leaves=True)
 
     made = report(ledger)
