@@ -1,13 +1,14 @@
 """The same apps under Flower's simulation runtime, which spreads sites over Ray actors.
 
 ``flwr run`` leaves a SuperLink behind and exits 0 even if the run failed, so the truth
-is read from ``flwr list`` and the SuperLink is stopped here, by its port.
+is read from ``flwr list``, and what still runs is ended here.
 """
 
 import json
+import socket
 import subprocess
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def run_by_flower(
         sites_folder: Where the client app finds the files of its site; it reads the
             path from ``TACIT_SITES``.
         flwr_home: Flower's own state and logs; one for each run at a time.
-        port: A free port for the SuperLink, which is stopped in the end.
+        port: A free port for the SuperLink.
 
     Raises:
         RoundError: If the run did not complete, with the last lines of its log.
@@ -82,7 +83,7 @@ def run_by_flower(
         options,
     ]
     variables = _environment(sites_folder, flwr_home, port)
-    with _superlink_stopped(port):
+    with all_ended(flwr_home, port):
         log = _flwr(call, variables)
         status = _status(_flwr(["list", "--format", "json"], variables))
     if status != "finished:completed":
@@ -124,45 +125,32 @@ def _status(listing: str) -> str:
 
 
 @contextmanager
-def _superlink_stopped(port: int) -> Iterator[None]:
-    """Stop whatever listens on ``port`` at the end, and all of its children.
+def all_ended(flwr_home: Path, port: int) -> Iterator[None]:
+    """End all that was started for ``flwr_home`` inside the block: Flower's and Ray's.
+
+    They are known by their environment: an actor whose raylet went before it is
+    nobody's child any more.
 
     Raises:
-        ConfigError: If something listens there already.
+        ConfigError: If something listens on ``port`` already.
     """
-    if _listeners(port):
-        raise ConfigError(f"port {port} is taken; choose a free one")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise ConfigError(f"port {port} is taken; choose a free one")
     try:
         yield
     finally:
-        family = [p for parent in _listeners(port) for p in _family(parent)]
-        _signal(family, psutil.Process.terminate)
-        _, alive = psutil.wait_procs(family, timeout=5)
-        _signal(alive, psutil.Process.kill)
+        for end in (psutil.Process.terminate, psutil.Process.kill):
+            family = [p for p in psutil.process_iter() if _belongs(p, flwr_home)]
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    end(process)
+            psutil.wait_procs(family, timeout=5)
 
 
-def _signal(
-    processes: Iterable[psutil.Process], end: Callable[[psutil.Process], None]
-) -> None:
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            end(process)
-
-
-def _listeners(port: int) -> list[psutil.Process]:
-    """Return our processes that listen on ``port``."""
-    return [process for process in psutil.process_iter() if _listens(process, port)]
-
-
-def _listens(process: psutil.Process, port: int) -> bool:
+def _belongs(process: psutil.Process, flwr_home: Path) -> bool:
     try:
-        sockets = process.net_connections("tcp")
+        home: str | None = process.environ().get("FLWR_HOME")
     except psutil.Error:  # gone, or another user's
         return False
-    return any(s.status == psutil.CONN_LISTEN and s.laddr.port == port for s in sockets)
-
-
-def _family(parent: psutil.Process) -> list[psutil.Process]:
-    with suppress(psutil.NoSuchProcess):
-        return [parent, *parent.children(recursive=True)]
-    return []
+    return home == str(flwr_home.resolve())

@@ -3,7 +3,9 @@
 A whole run on Ray, by real sites, is in ``tests/end_to_end/test_engines.py``.
 """
 
+import os
 import socket
+import subprocess
 import tomllib
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +17,7 @@ from server.settings import defaults
 from shared.bundle import source_packages
 from shared.config import Scalar
 from shared.errors import ConfigError, RoundError
-from simulations.ray_engine import build_app, run_by_flower
+from simulations.ray_engine import all_ended, build_app, run_by_flower
 from tests.standin import write_start
 
 CLIENT = """\
@@ -103,6 +105,27 @@ def test_a_taken_port_is_refused(tmp_path: Path) -> None:
             run_by_flower(
                 tmp_path, nodes=1, sites_folder=tmp_path, flwr_home=tmp_path, port=port
             )
+
+
+def test_what_a_run_started_ends_with_it_even_if_it_is_nobodys_child(
+    tmp_path: Path,
+) -> None:
+    mine, other = tmp_path / "mine", tmp_path / "other"
+
+    with all_ended(other, free_port()):
+        leave_behind(other)
+        with all_ended(mine, free_port()):
+            leave_behind(mine)
+            assert processes_of(mine) == ["sleep"]
+
+        assert processes_of(mine) == []
+        assert processes_of(other) == ["sleep"]
+
+
+def leave_behind(flwr_home: Path) -> None:
+    """Start what outlives its parent, as an actor of Ray may its raylet."""
+    variables = {**os.environ, "FLWR_HOME": str(flwr_home)}
+    subprocess.run(["sh", "-c", "sleep 600 &"], env=variables, check=True)
 
 
 @pytest.mark.slow
