@@ -77,6 +77,6 @@ def _statement(training: Sequence[dict[str, Any]], spent: float | None) -> str:
     return (
         f"A site that took part in rounds 1 to {rounds} of this run spent on training "
         f"in them at least epsilon = {spent:.4f} at delta = {DELTA:g} (PLD). Its "
-        "popularity and metrics, rounds that it was charged for twice, and other runs "
-        "come on top: the ledger of each site has the whole truth."
+        "popularity, co-occurrences and metrics, rounds that it was charged for twice, "
+        "and other runs come on top: the ledger of each site has the whole truth."
     )
