@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from server.spool import Row, Spool
 
-SAME = 1 - 5e-7  # |cosine|: scaled alike, two differ by a thousandth of their length
+SAME = 1 - 2e-4  # |cosine|: scaled alike, two differ by 2 % of their length
 FACTOR = 2.0  # from the median length of a round
 FALSE_ALARM = 1e-6  # how often an honest site may be said to point away, at most
 FEWEST = 3  # updates among which one can stand out
@@ -40,9 +40,9 @@ class Figures:
 def copied(spool: Spool, rows: Sequence[Row]) -> set[str]:
     """Return the sites whose updates are one and the same, save length and sign.
 
-    Rounding is let pass, no more: honest full steps of large sites agree too (0.99 and
-    above at 20,000 users without noise). Which of two copies was first, no one can say.
-    What is all zeros is nobody's copy.
+    A copy under more noise than that passes: full steps of large honest sites agree too
+    (above 0.99 at 20,000 users without noise), and refusing those would end the run.
+    Which of two copies was first, no one can say. What is all zeros is nobody's copy.
     """
     lengths = _lengths(rows)
     near = np.abs(spool.products(rows) / lengths / lengths.T)

@@ -57,7 +57,7 @@ def figures(given_updates: Sequence[AdapterUpdate], block: int = BLOCK) -> Figur
 @given(
     seed=st.integers(0, 2**32 - 1),
     scale=st.floats(1e-6, 1e6) | st.floats(-1e6, -1e-6),
-    blur=st.sampled_from([0.0, 1e-7, 1e-4]),
+    blur=st.sampled_from([0.0, 1e-4, 0.01]),
 )
 def test_a_copy_is_found_whatever_its_length_and_sign_and_both_are_named(
     seed: int, scale: float, blur: float
@@ -70,7 +70,7 @@ def test_a_copy_is_found_whatever_its_length_and_sign_and_both_are_named(
     assert copied(updates(sent)) == {"b", "d"}
 
 
-@given(seed=st.integers(0, 2**32 - 1), signal=st.floats(0, 0.99999))
+@given(seed=st.integers(0, 2**32 - 1), signal=st.floats(0, 0.999))
 def test_of_honest_updates_none_is_a_copy(seed: int, signal: float) -> None:
     """Full steps of large sites without noise agree almost: more than 0.99."""
     assert copied(updates(noise(seed, signal=signal))) == set()
