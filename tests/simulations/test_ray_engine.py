@@ -107,6 +107,7 @@ def test_a_taken_port_is_refused(tmp_path: Path) -> None:
             )
 
 
+@pytest.mark.slow  # some seconds until orphans are buried
 def test_what_a_run_started_ends_with_it_even_if_it_is_nobodys_child(
     tmp_path: Path,
 ) -> None:
