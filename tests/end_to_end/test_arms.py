@@ -125,6 +125,7 @@ def test_a_run_of_plain_arms_trains_nothing_and_needs_no_site(
     assert made["metrics"]["text"]["epsilon"] == 0
 
 
+@pytest.mark.slow
 def test_leaving_one_out_measures_nothing_on_what_was_trained_on(
     data: Path, tmp_path: Path
 ) -> None:

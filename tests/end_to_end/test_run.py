@@ -160,6 +160,7 @@ def test_sites_of_different_catalogues_train_one_adapter(
         assert all(site["users"] > 0 for site in sites.values())
 
 
+@pytest.mark.slow
 def test_the_defaults_spend_the_budget_in_few_full_steps_and_no_more(
     data: Path, tmp_path: Path
 ) -> None:

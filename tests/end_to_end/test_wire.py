@@ -337,6 +337,7 @@ def test_an_error_that_quotes_a_user_reaches_the_server_as_a_class_name(
         assert b"film-0007" not in text
 
 
+@pytest.mark.slow
 def test_a_site_that_fails_once_comes_back_and_pays_again(
     data: Path, tmp_path: Path, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -825,6 +825,7 @@ def test_a_limit_that_is_no_limit_is_refused(limit: float) -> None:
         rounds_left(limit, DELTA, event=GaussianEvent(q=1.0, sigma=9.0, steps=1))
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None)
 @given(
     limit=st.floats(0.1, 10.0),

@@ -98,6 +98,7 @@ def finishing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "run_point", finishes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("finishing")
 def test_every_point_runs_once_in_a_process_of_its_own(tmp_path: Path) -> None:
     made, told = swept(asked("epsilon=1,2", seeds=2), tmp_path / "out")
@@ -137,6 +138,7 @@ def test_a_run_that_fails_or_dies_is_told_and_the_others_go_on(
     assert [bool(e.error) for e in told].count(True) == 2
 
 
+@pytest.mark.slow
 def test_what_failed_runs_again_on_resume_and_what_finished_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +217,7 @@ def asked_with(users: int, sets: Sequence[str]) -> Scenario:
     return read_scenario(None, {"users": users}, sets)
 
 
+@pytest.mark.slow
 def test_no_more_runs_at_a_time_than_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,7 @@ def test_a_rollback_from_a_damaged_release_does_not_have_to_wait(
     assert live.fault == ""
 
 
+@pytest.mark.slow
 def test_data_that_cannot_be_read_do_not_end_serving(site: Site, store: Store) -> None:
     live = Live(site.folder, None, store)
     good = live.now

@@ -304,6 +304,7 @@ def test_a_site_whose_policy_forbids_it_compares_no_ways_to_serve(
     assert service._live.now.adaptation is None
 
 
+@pytest.mark.slow
 def test_comparing_two_ways_keeps_every_promise_of_a_list(
     tmp_path: Path, cache: Path
 ) -> None:

@@ -292,6 +292,7 @@ def test_a_head_is_trained_once_and_read_by_others(
     assert again.understand(text)[0] == language.understand(text)[0]
 
 
+@pytest.mark.slow
 def test_a_damaged_head_is_made_again(
     encoder: TextEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
