@@ -45,18 +45,18 @@ def keep(reply: Reply, spool: Spool) -> Kept:
 
 
 def count(
-    answers: Sequence[Answer], kept: Sequence[Kept], spool: Spool
+    answers: Sequence[Answer], kept: Sequence[Kept], spool: Spool, *, noised: bool
 ) -> tuple[list[Kept], dict[str, str]]:
     """Return what counts of ``kept``, sorted by site, and why other sites do not.
 
     Of a site for which two nodes answer nothing counts: no one can say which of them
-    is the site; nor do updates count of which one is a copy.
+    is the site; nor do updates count of which one is a copy, which ``noised`` decides.
     """
     told = Counter(answer.site for answer in answers)
     faults = {a.site: a.reason for a in answers if told[a.site] == 1 and a.reason}
     faults |= dict.fromkeys((s for s in told if told[s] > 1), RoundError.__name__)
     once = sorted((k for k in kept if told[k.site] == 1), key=lambda one: one.site)
-    copies = copied(spool, [one.row for one in once])
+    copies = copied(spool, [one.row for one in once], noised=noised)
     faults |= dict.fromkeys(copies, UpdateCopied.__name__)
     return [one for one in once if one.site not in copies], faults
 

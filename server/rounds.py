@@ -63,7 +63,9 @@ def run(
             asked = ask(grid, nodes, content, plan, seen, watch)
             answers, kept = collect(asked, spool, plan, registry)
             with written(plan, registry):
-                good, faults = count(answers, kept, spool)
+                good, faults = count(
+                    answers, kept, spool, noised=plan.mechanism.sigma > 0
+                )
                 registry.keep_witnesses([one.witness for one in good])
             refused = absent(plan, nodes, spent, [one.site for one in good]) | faults
             require_quorum(plan, len(good), refused)

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from server.spool import Row, Spool
 
-SAME = 1 - 2e-4  # |cosine|: scaled alike, two differ by 2 % of their length
+SAME = 0.99  # |cosine| from which two noised updates are one and the same
+SAME_BARE = 1 - 2e-4  # the same without noise: they differ by 2 % of their length
 FACTOR = 2.0  # from the median length of a round
 FALSE_ALARM = 1e-6  # how often an honest site may be said to point away, at most
 FEWEST = 3  # updates among which one can stand out
@@ -37,17 +38,24 @@ class Figures:
     outliers: Mapping[str, str]
 
 
-def copied(spool: Spool, rows: Sequence[Row]) -> set[str]:
+def copied(spool: Spool, rows: Sequence[Row], *, noised: bool) -> set[str]:
     """Return the sites whose updates are one and the same, save length and sign.
 
-    A copy under more noise than that passes: full steps of large honest sites agree too
-    (above 0.99 at 20,000 users without noise), and refusing those would end the run.
-    Which of two copies was first, no one can say. What is all zeros is nobody's copy.
+    The noise of two sites is independent, so honest updates hardly agree; without noise
+    full steps of 20,000 users each do, above 0.99. Which of two copies was first, no
+    one can say. What is all zeros is nobody's copy.
+
+    Args:
+        spool: Where the updates lie.
+        rows: Those of the round.
+        noised: Whether the round's plan asks for noise.
     """
     lengths = _lengths(rows)
     near = np.abs(spool.products(rows) / lengths / lengths.T)
     np.fill_diagonal(near, 0.0)
-    found: list[int] = np.flatnonzero((near >= SAME).any(axis=1)).tolist()
+    found: list[int] = np.flatnonzero(
+        (near >= (SAME if noised else SAME_BARE)).any(axis=1)
+    ).tolist()
     return {rows[i].site for i in found}
 
 

@@ -154,7 +154,7 @@ REFUSED: Mapping[str, tuple[Behaviour, str]] = {
     "copied": (copying(1), "UpdateCopied"),
     "copied, half as long": (copying(0.5), "UpdateCopied"),
     "copied and turned": (copying(-1), "UpdateCopied"),
-    "copied under a little noise": (copying(1, blur=0.01), "UpdateCopied"),
+    "copied under a little noise": (copying(1, blur=0.1), "UpdateCopied"),
 }
 BOUNDED: Mapping[str, tuple[Behaviour, dict[str, str]]] = {
     "honest": (scaled(1), {}),
@@ -163,7 +163,6 @@ BOUNDED: Mapping[str, tuple[Behaviour, dict[str, str]]] = {
     "longest": (scaled(1, to=0.999 * MAX_NORM), {}),
     "turned and longest": (scaled(-1, to=0.999 * MAX_NORM), {}),
     "old values in a new cover": (old_in_new_cover, {}),
-    "copied under more noise": (copying(1, blur=0.1), {}),  # large sites agree so far
     "copied under as much noise": (copying(1, blur=1.0), {}),
 }
 
